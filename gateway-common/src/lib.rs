@@ -1,0 +1,2 @@
+//! The kernel/user ABI.
+#![cfg_attr(not(feature = "user"), no_std)]

@@ -1,0 +1,1 @@
+//! Which pods are captured: their network namespaces, listeners and kernel entries.

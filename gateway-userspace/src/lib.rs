@@ -1,0 +1,12 @@
+//! Weir: a gateway on every node, with no sidecars.
+//!
+//! Three floors, arrows one way: `control` (desired state to tables) makes a `snapshot`
+//! (immutable), and `proxy` (bytes to bytes) serves from it.
+
+pub mod capture;
+pub mod ebpf;
+pub mod limits;
+pub mod proxy;
+pub mod reason;
+pub mod snapshot;
+pub mod telemetry;

@@ -1,0 +1,108 @@
+//! Pure: every limit of Weir, with its unit and default, in one place.
+
+use std::time::Duration;
+
+/// Limits of the data plane and of what surrounds it. `Default` is the safe one.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Wait for the first byte on a port whose protocol is detected.
+    pub detect_timeout: Duration,
+    /// From the first byte of a request head to its last.
+    pub request_head_timeout: Duration,
+    /// A keep-alive connection with no request on it, or a TCP relay with no byte either way.
+    pub idle_timeout: Duration,
+    /// Silence of a request or response body.
+    pub stream_idle_timeout: Duration,
+    /// One TCP connect to an endpoint.
+    pub connect_timeout: Duration,
+    /// Request line and headers of one request, bytes.
+    pub header_bytes_max: usize,
+    /// Header fields of one request.
+    pub header_fields_max: usize,
+    /// Concurrent streams of one downstream HTTP/2 connection.
+    pub http2_streams_max: u32,
+    /// Flow-control window of one HTTP/2 stream, bytes.
+    pub http2_stream_window: u32,
+    /// Flow-control window of one HTTP/2 connection, bytes.
+    pub http2_connection_window: u32,
+    /// Downstream connections of one pod on this node.
+    pub pod_connections_max: usize,
+    /// Downstream connections of the process.
+    pub connections_max: usize,
+    /// Idle upstream connections kept per worker, pod and endpoint.
+    pub pool_idle_max: usize,
+    /// Upstream connections per worker, pod and endpoint, in use or idle.
+    pub pool_connections_max: usize,
+    /// How long an idle upstream connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// Repeats of an attempt that provably did not reach an endpoint, when no policy says otherwise.
+    pub retry_attempts: u32,
+    /// Share of requests that may be repeated, percent over the last ten seconds, per cluster.
+    pub retry_budget_percent: u32,
+    /// Repeats per second that are always allowed, per cluster.
+    pub retry_budget_min_per_second: u32,
+    /// Consecutive connect failures or resets that eject an endpoint.
+    pub outlier_consecutive: u32,
+    /// First ejection; doubles each time.
+    pub outlier_ejection: Duration,
+    /// Longest ejection.
+    pub outlier_ejection_max: Duration,
+    /// Below this share of usable endpoints, percent, ejections are ignored (panic rule).
+    pub panic_threshold_percent: u32,
+    /// How long SIGTERM waits for requests in flight.
+    pub drain_timeout: Duration,
+    /// Access-log records that wait per worker.
+    pub log_ring_records: usize,
+    /// Longest field of an access-log line, bytes.
+    pub log_field_bytes: usize,
+    /// Series of one metric family.
+    pub metric_series_max: usize,
+    /// Records that `explain --id` can look back on.
+    pub explain_records: usize,
+    /// Files of a configuration folder.
+    pub config_files_max: usize,
+    /// One file of a configuration folder, bytes.
+    pub config_file_bytes_max: u64,
+    /// Compiled size of one regular expression, bytes.
+    pub regex_bytes_max: usize,
+    /// Quiet time after a file event before the folder is read again.
+    pub config_debounce: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            detect_timeout: Duration::from_secs(5),
+            request_head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            stream_idle_timeout: Duration::from_secs(300),
+            connect_timeout: Duration::from_secs(2),
+            header_bytes_max: 60 * 1024,
+            header_fields_max: 100,
+            http2_streams_max: 100,
+            http2_stream_window: 64 * 1024,
+            http2_connection_window: 1024 * 1024,
+            pod_connections_max: 8192,
+            connections_max: 50_000,
+            pool_idle_max: 64,
+            pool_connections_max: 1024,
+            pool_idle_timeout: Duration::from_secs(60),
+            retry_attempts: 2,
+            retry_budget_percent: 20,
+            retry_budget_min_per_second: 10,
+            outlier_consecutive: 3,
+            outlier_ejection: Duration::from_secs(5),
+            outlier_ejection_max: Duration::from_secs(60),
+            panic_threshold_percent: 50,
+            drain_timeout: Duration::from_secs(30),
+            log_ring_records: 4096,
+            log_field_bytes: 1024,
+            metric_series_max: 2000,
+            explain_records: 4096,
+            config_files_max: 10_000,
+            config_file_bytes_max: 8 * 1024 * 1024,
+            regex_bytes_max: 64 * 1024,
+            config_debounce: Duration::from_millis(10),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Pure: what the proxy serves from. Immutable, made by `control::compile`, read by `proxy`.
+//!
+//! One `Snapshot` is one generation of listeners, frontends and routes. Endpoints change far more
+//! often than routes, so they hang in a slot of their `Cluster` and are swapped there: a change of
+//! one Service's endpoints costs the size of that Service (see `store::EndpointSlot`).
+
+pub mod cluster;
+pub mod filter;
+pub mod frontend;
+pub mod listener;
+pub mod router;
+pub mod store;
+
+use std::sync::Arc;
+
+use cluster::ClusterTable;
+use frontend::FrontendTable;
+use listener::Listener;
+
+/// One generation of everything the data plane needs.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts up by one with each published snapshot; 0 is the empty one from before the first.
+    pub generation: u64,
+    /// Ports that Gateways open on this host.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Service ports as pods dial them.
+    pub frontends: FrontendTable,
+    /// Every Service port that a route, frontend or kernel entry may send to.
+    pub clusters: ClusterTable,
+}

@@ -1,0 +1,149 @@
+//! Pure: a Service port as a destination, and the endpoints behind it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::store::EndpointSlot;
+
+/// Names a Service port: `namespace/service:port`. Ordered, so that iteration is stable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterKey {
+    /// Namespace of the Service.
+    pub namespace: Arc<str>,
+    /// Name of the Service.
+    pub service: Arc<str>,
+    /// Service port number (not the target port).
+    pub port: u16,
+}
+
+impl fmt::Display for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
+}
+
+/// A small number for a cluster, stable while the process lives: the same `ClusterKey` keeps it
+/// over all snapshots, so workers index tables with it and records carry it instead of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterId(pub u32);
+
+/// What to speak to the endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1, except that a client in a pod that itself spoke HTTP/2 with prior knowledge is
+    /// answered by HTTP/2 to the endpoint, as it would have been without us.
+    #[default]
+    Http,
+    /// HTTP/2 with prior knowledge (`kubernetes.io/h2c`, `grpc`, `http2`).
+    Http2,
+    /// Bytes.
+    Tcp,
+}
+
+/// How an endpoint is chosen. Annotation `weir.dev/load-balancer` on the Service until
+/// BackendTrafficPolicy exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BalancePolicy {
+    /// The better of two random choices by requests in flight over weight.
+    #[default]
+    LeastRequest,
+    /// One after the other, smoothly by weight.
+    RoundRobin,
+    /// Random by weight.
+    Random,
+}
+
+/// A Service port as a destination. Carried over from snapshot to snapshot while its key exists, so
+/// that its endpoint slot and the live state that workers keep for its id survive.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Which Service port this is.
+    pub key: ClusterKey,
+    /// The number of `key` in this process.
+    pub id: ClusterId,
+    /// What its endpoints speak.
+    pub protocol: UpstreamProtocol,
+    /// How one of them is chosen.
+    pub balance: BalancePolicy,
+    /// Longest wait for a TCP connection to an endpoint.
+    pub connect_timeout: Duration,
+    /// The endpoints of this moment. Shared with the previous snapshot's cluster of the same key.
+    pub endpoints: Arc<EndpointSlot>,
+}
+
+/// All clusters of a snapshot.
+#[derive(Debug, Default)]
+pub struct ClusterTable {
+    by_key: BTreeMap<ClusterKey, Arc<Cluster>>,
+}
+
+impl ClusterTable {
+    /// The cluster of a Service port.
+    pub fn get(&self, key: &ClusterKey) -> Option<&Arc<Cluster>> {
+        self.by_key.get(key)
+    }
+
+    /// All of them, by key.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.by_key.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+}
+
+impl FromIterator<Arc<Cluster>> for ClusterTable {
+    fn from_iter<T: IntoIterator<Item = Arc<Cluster>>>(clusters: T) -> Self {
+        Self { by_key: clusters.into_iter().map(|c| (c.key.clone(), c)).collect() }
+    }
+}
+
+/// The endpoints of one cluster at one moment, sorted by address, without duplicates.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct EndpointSet {
+    /// Sorted by `address`.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address behind a Service port.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// EndpointSlice condition `ready`; absent means true.
+    pub ready: bool,
+    /// Condition `serving`: ready but for being terminating. Absent means the same as `ready`.
+    pub serving: bool,
+    /// Condition `terminating`.
+    pub terminating: bool,
+    /// Relative share, 1 by default. Annotation `weir.dev/weight` on the EndpointSlice.
+    pub weight: u32,
+    /// `namespace/pod` from targetRef, else empty. For humans.
+    pub target: Arc<str>,
+    /// Node name, else empty.
+    pub node: Arc<str>,
+    /// Topology zone, else empty.
+    pub zone: Arc<str>,
+}
+
+impl Endpoint {
+    /// May take new traffic: ready and not terminating.
+    pub fn is_active(&self) -> bool {
+        self.ready && !self.terminating
+    }
+
+    /// Last resort when no endpoint is active: terminating but still serving (KEP-1669).
+    pub fn is_fallback(&self) -> bool {
+        self.serving && self.terminating
+    }
+}
