@@ -1,0 +1,88 @@
+//! Where the cgroup2 hierarchy is, and which directory of it holds the pods.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Directories that kubelets keep pods below, relative to the cgroup2 mount, the likeliest first.
+const KUBEPODS: [&str; 4] =
+    ["kubepods.slice", "kubepods", "kubelet.slice/kubelet-kubepods.slice", "kubelet/kubepods"];
+
+/// Why no cgroup could be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// The mount table could not be read.
+    #[error("cannot read /proc/self/mountinfo: {0}")]
+    Mounts(io::Error),
+    /// cgroup2 is mounted nowhere.
+    #[error("no cgroup2 file system is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")]
+    NoCgroup2,
+    /// A cgroup2 mount has no directory of pods.
+    #[error("{0} holds no kubepods directory; say with --cgroup which directory holds the pods")]
+    NoPods(PathBuf),
+    /// The directory given by the user is not one of a cgroup2 hierarchy.
+    #[error("{path} is no cgroup2 directory: {cause}")]
+    NotCgroup2 {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+/// The directory whose processes are pods: `given`, checked, or the one that kubelet made.
+pub fn pods_directory(given: Option<&Path>) -> Result<PathBuf, CgroupError> {
+    match given {
+        Some(path) => check(path).map(|()| path.to_path_buf()),
+        None => {
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(CgroupError::Mounts)?;
+            let mount = cgroup2_mount(&mounts).ok_or(CgroupError::NoCgroup2)?;
+            KUBEPODS
+                .iter()
+                .map(|name| mount.join(name))
+                .find(|path| path.is_dir())
+                .ok_or(CgroupError::NoPods(mount))
+        }
+    }
+}
+
+fn check(path: &Path) -> Result<(), CgroupError> {
+    let not = |cause: String| CgroupError::NotCgroup2 { path: path.to_path_buf(), cause };
+    let kind = nix::sys::statfs::statfs(path).map_err(|e| not(io::Error::from(e).to_string()))?;
+    if kind.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC {
+        Ok(())
+    } else {
+        Err(not("another file system is there".to_owned()))
+    }
+}
+
+/// The first cgroup2 mount point of a `mountinfo` table (proc(5): field 5 is the mount point, the
+/// type follows the ` - `).
+fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        let kind = source.split(' ').next()?;
+        (kind == "cgroup2").then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CgroupError, cgroup2_mount, pods_directory};
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn the_cgroup2_mount_is_found_next_to_version_1_hierarchies() {
+        let hybrid = "25 30 0:23 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+                      26 25 0:24 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n\
+                      27 25 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+        assert_eq!(cgroup2_mount(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(cgroup2_mount("27 25 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
+    }
+
+    #[test]
+    fn a_directory_of_another_file_system_is_refused_by_name() {
+        let error = pods_directory(Some(Path::new("/proc"))).unwrap_err();
+        assert!(matches!(&error, CgroupError::NotCgroup2 { path, .. } if path == Path::new("/proc")));
+        assert!(error.to_string().starts_with("/proc is no cgroup2 directory"), "{error}");
+    }
+}
