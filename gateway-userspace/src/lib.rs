@@ -4,6 +4,7 @@
 //! (immutable), and `proxy` (bytes to bytes) serves from it.
 
 pub mod capture;
+pub mod control;
 pub mod ebpf;
 pub mod limits;
 pub mod proxy;

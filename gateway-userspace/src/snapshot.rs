@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod filter;
 pub mod frontend;
 pub mod listener;
+pub mod names;
 pub mod router;
 pub mod store;
 

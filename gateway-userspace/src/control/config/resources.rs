@@ -1,0 +1,256 @@
+//! Pure: everything that is desired at one moment, by kind and key.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::gateway::{Gateway, GatewayClass};
+use super::grpc_route::GrpcRoute;
+use super::http_route::HttpRoute;
+use super::meta::{ObjectKey, Origin};
+use super::reference_grant::ReferenceGrant;
+use super::service::{EndpointSlice, Namespace, Service};
+
+/// The kinds that Weir reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// gateway.networking.k8s.io GatewayClass.
+    GatewayClass,
+    /// gateway.networking.k8s.io Gateway.
+    Gateway,
+    /// gateway.networking.k8s.io HTTPRoute.
+    HttpRoute,
+    /// gateway.networking.k8s.io GRPCRoute.
+    GrpcRoute,
+    /// gateway.networking.k8s.io ReferenceGrant.
+    ReferenceGrant,
+    /// v1 Service.
+    Service,
+    /// discovery.k8s.io EndpointSlice.
+    EndpointSlice,
+    /// v1 Namespace.
+    Namespace,
+}
+
+impl Kind {
+    /// The word of the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayClass => "GatewayClass",
+            Self::Gateway => "Gateway",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Namespace => "Namespace",
+        }
+    }
+
+    /// True for kinds whose objects live in a namespace.
+    pub const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::GatewayClass | Self::Namespace)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Names one object of any kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace and name.
+    pub key: ObjectKey,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.key)
+    }
+}
+
+/// One object and where it was written.
+#[derive(Debug)]
+pub struct Entry<T> {
+    /// Where it was written.
+    pub origin: Origin,
+    /// The object. The same allocation while it does not change.
+    pub object: Arc<T>,
+}
+
+impl<T> Clone for Entry<T> {
+    fn clone(&self) -> Self {
+        Self { origin: self.origin.clone(), object: Arc::clone(&self.object) }
+    }
+}
+
+/// The objects of one kind. Cheap to clone; a change copies the map, not the objects.
+#[derive(Debug)]
+pub struct Objects<T>(Arc<BTreeMap<ObjectKey, Entry<T>>>);
+
+impl<T> Default for Objects<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> Clone for Objects<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: PartialEq> Objects<T> {
+    /// The object of that name.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Entry<T>> {
+        self.0.get(key)
+    }
+
+    /// All of them, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Entry<T>)> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds or replaces one.
+    pub fn insert(&mut self, key: ObjectKey, entry: Entry<T>) {
+        Arc::make_mut(&mut self.0).insert(key, entry);
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        if self.0.contains_key(key) {
+            Arc::make_mut(&mut self.0).remove(key);
+        }
+    }
+
+    /// Keys that were added, removed or whose object differs. Where it was written does not count.
+    pub fn changes_since(&self, old: &Self) -> Vec<ObjectKey> {
+        if Arc::ptr_eq(&self.0, &old.0) {
+            return Vec::new();
+        }
+        let same = |a: &Entry<T>, b: &Entry<T>| Arc::ptr_eq(&a.object, &b.object) || a.object == b.object;
+        let changed = self.iter().filter(|(key, new)| !old.get(key).is_some_and(|o| same(o, new)));
+        let removed = old.iter().filter(|(key, _)| self.get(key).is_none());
+        changed.chain(removed).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// Everything that is desired. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct ResourceSet {
+    /// By name.
+    pub gateway_classes: Objects<GatewayClass>,
+    /// By namespace and name, as all that follow.
+    pub gateways: Objects<Gateway>,
+    /// HTTPRoutes.
+    pub http_routes: Objects<HttpRoute>,
+    /// GRPCRoutes.
+    pub grpc_routes: Objects<GrpcRoute>,
+    /// ReferenceGrants.
+    pub reference_grants: Objects<ReferenceGrant>,
+    /// Services.
+    pub services: Objects<Service>,
+    /// EndpointSlices.
+    pub endpoint_slices: Objects<EndpointSlice>,
+    /// Namespaces, by name.
+    pub namespaces: Objects<Namespace>,
+}
+
+/// One object of any kind.
+#[derive(Debug, Clone)]
+pub enum Object {
+    /// A GatewayClass.
+    GatewayClass(Arc<GatewayClass>),
+    /// A Gateway.
+    Gateway(Arc<Gateway>),
+    /// An HTTPRoute.
+    HttpRoute(Arc<HttpRoute>),
+    /// A GRPCRoute.
+    GrpcRoute(Arc<GrpcRoute>),
+    /// A ReferenceGrant.
+    ReferenceGrant(Arc<ReferenceGrant>),
+    /// A Service.
+    Service(Arc<Service>),
+    /// An EndpointSlice.
+    EndpointSlice(Arc<EndpointSlice>),
+    /// A Namespace.
+    Namespace(Arc<Namespace>),
+}
+
+impl ResourceSet {
+    /// Adds or replaces an object.
+    pub fn insert(&mut self, key: ObjectKey, origin: Origin, object: Object) {
+        match object {
+            Object::GatewayClass(object) => self.gateway_classes.insert(key, Entry { origin, object }),
+            Object::Gateway(object) => self.gateways.insert(key, Entry { origin, object }),
+            Object::HttpRoute(object) => self.http_routes.insert(key, Entry { origin, object }),
+            Object::GrpcRoute(object) => self.grpc_routes.insert(key, Entry { origin, object }),
+            Object::ReferenceGrant(object) => self.reference_grants.insert(key, Entry { origin, object }),
+            Object::Service(object) => self.services.insert(key, Entry { origin, object }),
+            Object::EndpointSlice(object) => self.endpoint_slices.insert(key, Entry { origin, object }),
+            Object::Namespace(object) => self.namespaces.insert(key, Entry { origin, object }),
+        }
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, id: &ObjectId) {
+        let key = &id.key;
+        match id.kind {
+            Kind::GatewayClass => self.gateway_classes.remove(key),
+            Kind::Gateway => self.gateways.remove(key),
+            Kind::HttpRoute => self.http_routes.remove(key),
+            Kind::GrpcRoute => self.grpc_routes.remove(key),
+            Kind::ReferenceGrant => self.reference_grants.remove(key),
+            Kind::Service => self.services.remove(key),
+            Kind::EndpointSlice => self.endpoint_slices.remove(key),
+            Kind::Namespace => self.namespaces.remove(key),
+        }
+    }
+
+    /// Where an object was written.
+    pub fn origin(&self, id: &ObjectId) -> Option<&Origin> {
+        let key = &id.key;
+        match id.kind {
+            Kind::GatewayClass => self.gateway_classes.get(key).map(|e| &e.origin),
+            Kind::Gateway => self.gateways.get(key).map(|e| &e.origin),
+            Kind::HttpRoute => self.http_routes.get(key).map(|e| &e.origin),
+            Kind::GrpcRoute => self.grpc_routes.get(key).map(|e| &e.origin),
+            Kind::ReferenceGrant => self.reference_grants.get(key).map(|e| &e.origin),
+            Kind::Service => self.services.get(key).map(|e| &e.origin),
+            Kind::EndpointSlice => self.endpoint_slices.get(key).map(|e| &e.origin),
+            Kind::Namespace => self.namespaces.get(key).map(|e| &e.origin),
+        }
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.gateway_classes.len()
+            + self.gateways.len()
+            + self.http_routes.len()
+            + self.grpc_routes.len()
+            + self.reference_grants.len()
+            + self.services.len()
+            + self.endpoint_slices.len()
+            + self.namespaces.len()
+    }
+
+    /// True when nothing is desired.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,206 @@
+//! Pure: Service, EndpointSlice and Namespace: the parts that traffic depends on.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+
+use super::meta::ObjectMeta;
+use super::presence::Presence;
+
+/// The label that ties an EndpointSlice to its Service.
+pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// v1 Namespace.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Namespace {
+    /// Cluster-scoped; its labels are what selectors look at.
+    pub metadata: ObjectMeta,
+}
+
+/// v1 Service.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Service {
+    /// Namespaced.
+    pub metadata: ObjectMeta,
+    /// Desired state.
+    #[serde(default)]
+    pub spec: ServiceSpec,
+}
+
+/// ServiceSpec.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// `ClusterIP` when absent.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// First cluster IP, `None` for headless, or empty.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+    /// All cluster IPs, both families.
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<String>,
+    /// Ports.
+    pub ports: Vec<ServicePort>,
+    /// For `ExternalName`.
+    pub external_name: Option<String>,
+    /// Who makes the EndpointSlices; without one their author does.
+    pub selector: Option<Presence>,
+    /// Endpoints that are not ready take traffic too.
+    pub publish_not_ready_addresses: bool,
+}
+
+/// ServicePort.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePort {
+    /// Must be there with more than one port.
+    pub name: Option<String>,
+    /// `TCP` when absent.
+    pub protocol: Option<String>,
+    /// What the port speaks.
+    pub app_protocol: Option<String>,
+    /// 1 to 65535.
+    pub port: u16,
+    /// Port of the pods; `port` when absent. EndpointSlices hold the resolved one.
+    pub target_port: Option<IntOrString>,
+    /// Not read.
+    pub node_port: Option<Presence>,
+}
+
+/// intstr.IntOrString.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IntOrString {
+    /// A number.
+    Int(u16),
+    /// A name.
+    String(String),
+}
+
+impl<'de> Deserialize<'de> for IntOrString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = IntOrString;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port number or the name of a port")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<IntOrString, E> {
+                u16::try_from(number)
+                    .map(IntOrString::Int)
+                    .map_err(|_| E::custom(format_args!("{number} is not a port number")))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<IntOrString, E> {
+                u16::try_from(number)
+                    .map(IntOrString::Int)
+                    .map_err(|_| E::custom(format_args!("{number} is not a port number")))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<IntOrString, E> {
+                Ok(IntOrString::String(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// discovery.k8s.io EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointSlice {
+    /// The label `kubernetes.io/service-name` names the Service.
+    pub metadata: ObjectMeta,
+    /// `IPv4`, `IPv6` or `FQDN`.
+    pub address_type: AddressType,
+    /// The endpoints.
+    #[serde(default)]
+    pub endpoints: Vec<SliceEndpoint>,
+    /// Resolved ports, by the name of the Service port.
+    #[serde(default)]
+    pub ports: Vec<SlicePort>,
+}
+
+impl EndpointSlice {
+    /// The Service it belongs to, in its own namespace.
+    pub fn service(&self) -> Option<&str> {
+        self.metadata.labels.get(SERVICE_NAME_LABEL).map(String::as_str)
+    }
+}
+
+/// AddressType.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum AddressType {
+    /// IPv4 addresses.
+    IPv4,
+    /// IPv6 addresses.
+    IPv6,
+    /// Names; deprecated in the API and not supported.
+    #[serde(rename = "FQDN")]
+    Fqdn,
+}
+
+/// Endpoint of an EndpointSlice.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SliceEndpoint {
+    /// The first one counts (they are interchangeable).
+    pub addresses: Vec<String>,
+    /// What it may be used for.
+    pub conditions: EndpointConditions,
+    /// What it is.
+    pub target_ref: Option<TargetRef>,
+    /// Where it runs.
+    pub node_name: Option<String>,
+    /// Where that is.
+    pub zone: Option<String>,
+    /// Not read.
+    pub hostname: Option<Presence>,
+    /// Not read.
+    pub hints: Option<Presence>,
+    /// Not read.
+    pub deprecated_topology: Option<Presence>,
+}
+
+/// EndpointConditions; absent means what the API says for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EndpointConditions {
+    /// True when absent.
+    pub ready: Option<bool>,
+    /// As `ready` when absent.
+    pub serving: Option<bool>,
+    /// False when absent.
+    pub terminating: Option<bool>,
+}
+
+/// ObjectReference of an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct TargetRef {
+    /// `Pod` as a rule.
+    pub kind: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Not read.
+    pub uid: Option<Presence>,
+}
+
+/// EndpointPort.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlicePort {
+    /// Name of the Service port; absent or empty for an unnamed one.
+    pub name: Option<String>,
+    /// `TCP` when absent.
+    pub protocol: Option<String>,
+    /// Port of the endpoints.
+    pub port: Option<u16>,
+    /// Not read: the Service's counts.
+    pub app_protocol: Option<String>,
+}
