@@ -5,9 +5,11 @@
 
 pub mod capture;
 pub mod control;
+pub mod drain;
 pub mod ebpf;
 pub mod limits;
 pub mod proxy;
+pub mod readiness;
 pub mod reason;
 pub mod snapshot;
 pub mod telemetry;

@@ -1,0 +1,94 @@
+//! Drain: the one orderly end of the process.
+//!
+//! It is asked for once, by a signal or over the admin socket, and everyone who must know waits on
+//! a `Drain`. What happens then, in which order, is written in `app`.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Why the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// SIGTERM or SIGINT, or whoever runs the gateway in-process.
+    Asked,
+    /// A newer process has taken over: pins and kernel entries are its own now.
+    Replaced,
+}
+
+/// Asks for the drain.
+#[derive(Debug, Clone)]
+pub struct DrainTrigger(watch::Sender<Option<Cause>>);
+
+/// Knows whether the drain was asked for.
+#[derive(Debug, Clone)]
+pub struct Drain(watch::Receiver<Option<Cause>>);
+
+/// A trigger and what it triggers.
+pub fn channel() -> (DrainTrigger, Drain) {
+    let (trigger, drain) = watch::channel(None);
+    (DrainTrigger(trigger), Drain(drain))
+}
+
+impl DrainTrigger {
+    /// Begins the drain. The first cause stands.
+    pub fn start(&self, cause: Cause) {
+        self.0.send_if_modified(|now| {
+            let first = now.is_none();
+            now.get_or_insert(cause);
+            first
+        });
+    }
+
+    /// Begins the drain at SIGTERM or SIGINT. A second signal ends the process at once.
+    ///
+    /// # Errors
+    /// When the signals cannot be watched.
+    pub async fn start_on_signal(&self) -> std::io::Result<()> {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        for round in 0.. {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if round > 0 {
+                tracing::warn!("second signal: ending now, open connections are cut");
+                std::process::exit(1);
+            }
+            self.start(Cause::Asked);
+        }
+        Ok(())
+    }
+}
+
+impl Drain {
+    /// Waits until the drain is asked for.
+    pub async fn started(&mut self) -> Cause {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(cause) => cause.unwrap_or(Cause::Asked),
+            // Nobody is left who could ask.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// True from the moment the drain was asked for.
+    pub fn is_started(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, channel};
+
+    #[tokio::test]
+    async fn everyone_learns_of_the_drain_and_the_first_cause_stands() {
+        let (trigger, drain) = channel();
+        let mut late = drain.clone();
+        assert!(!drain.is_started());
+        trigger.start(Cause::Replaced);
+        trigger.start(Cause::Asked);
+        assert!(drain.is_started());
+        assert_eq!(late.started().await, Cause::Replaced);
+    }
+}
