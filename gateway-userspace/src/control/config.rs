@@ -3,6 +3,7 @@
 //! The structs carry the fields of Gateway API v1.6 and of the core kinds that Weir acts on, under
 //! their Kubernetes names. Nothing here judges them: that is `compile`'s work.
 
+pub mod captured_pod;
 pub mod duration;
 pub mod filter;
 pub mod gateway;

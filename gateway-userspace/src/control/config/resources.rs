@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::captured_pod::CapturedPod;
 use super::gateway::{Gateway, GatewayClass};
 use super::grpc_route::GrpcRoute;
 use super::http_route::HttpRoute;
@@ -30,6 +31,8 @@ pub enum Kind {
     EndpointSlice,
     /// v1 Namespace.
     Namespace,
+    /// weir.dev CapturedPod.
+    CapturedPod,
 }
 
 impl Kind {
@@ -44,6 +47,7 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Namespace => "Namespace",
+            Self::CapturedPod => "CapturedPod",
         }
     }
 
@@ -169,6 +173,8 @@ pub struct ResourceSet {
     pub endpoint_slices: Objects<EndpointSlice>,
     /// Namespaces, by name.
     pub namespaces: Objects<Namespace>,
+    /// Pods whose connects go through Weir, where no API server tells.
+    pub captured_pods: Objects<CapturedPod>,
 }
 
 /// One object of any kind.
@@ -190,6 +196,8 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     /// A Namespace.
     Namespace(Arc<Namespace>),
+    /// A CapturedPod.
+    CapturedPod(Arc<CapturedPod>),
 }
 
 impl ResourceSet {
@@ -204,6 +212,7 @@ impl ResourceSet {
             Object::Service(object) => self.services.insert(key, Entry { origin, object }),
             Object::EndpointSlice(object) => self.endpoint_slices.insert(key, Entry { origin, object }),
             Object::Namespace(object) => self.namespaces.insert(key, Entry { origin, object }),
+            Object::CapturedPod(object) => self.captured_pods.insert(key, Entry { origin, object }),
         }
     }
 
@@ -219,6 +228,7 @@ impl ResourceSet {
             Kind::Service => self.services.remove(key),
             Kind::EndpointSlice => self.endpoint_slices.remove(key),
             Kind::Namespace => self.namespaces.remove(key),
+            Kind::CapturedPod => self.captured_pods.remove(key),
         }
     }
 
@@ -234,6 +244,7 @@ impl ResourceSet {
             Kind::Service => self.services.get(key).map(|e| &e.origin),
             Kind::EndpointSlice => self.endpoint_slices.get(key).map(|e| &e.origin),
             Kind::Namespace => self.namespaces.get(key).map(|e| &e.origin),
+            Kind::CapturedPod => self.captured_pods.get(key).map(|e| &e.origin),
         }
     }
 
@@ -247,6 +258,7 @@ impl ResourceSet {
             + self.services.len()
             + self.endpoint_slices.len()
             + self.namespaces.len()
+            + self.captured_pods.len()
     }
 
     /// True when nothing is desired.
