@@ -1,0 +1,80 @@
+//! From snapshots to what the kernel shall know.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{KernelService, KernelTables};
+use crate::snapshot::Snapshot;
+use crate::snapshot::cluster::{
+    BalancePolicy, Cluster, ClusterId, ClusterKey, Endpoint, EndpointSet, UpstreamProtocol,
+};
+use crate::snapshot::frontend::{FailPolicy, Frontend, Mode, PortProtocol};
+use crate::snapshot::store::EndpointSlot;
+
+fn endpoint(address: &str) -> Endpoint {
+    Endpoint {
+        address: address.parse().unwrap(),
+        ready: true,
+        serving: true,
+        terminating: false,
+        weight: 1,
+        target: "".into(),
+        node: "".into(),
+        zone: "".into(),
+    }
+}
+
+fn cluster(endpoints: Vec<Endpoint>) -> Arc<Cluster> {
+    Arc::new(Cluster {
+        key: ClusterKey { namespace: "shop".into(), service: "cart".into(), port: 80 },
+        id: ClusterId(7),
+        protocol: UpstreamProtocol::Http,
+        balance: BalancePolicy::LeastRequest,
+        connect_timeout: Duration::from_secs(1),
+        endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints })),
+    })
+}
+
+fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+    list.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_dual_stack_service_gets_an_entry_per_address_with_the_endpoints_of_its_family() {
+    let cluster =
+        cluster(vec![endpoint("10.1.0.2:8080"), endpoint("[fd00::2]:8080"), endpoint("10.1.0.1:8080")]);
+    let frontend = Frontend {
+        key: cluster.key.clone(),
+        addresses: vec!["10.96.0.9".parse().unwrap(), "fd96::9".parse().unwrap()],
+        protocol: PortProtocol::Http,
+        mode: Mode::L7,
+        fail_policy: FailPolicy::Closed,
+        routes: None,
+        cluster,
+    };
+    let snapshot = Snapshot { frontends: [Arc::new(frontend)].into_iter().collect(), ..Snapshot::default() };
+    let tables = KernelTables::from_snapshot(&snapshot);
+    let v4 = &tables.entries[&"10.96.0.9:80".parse().unwrap()];
+    assert_eq!(v4.endpoints, addresses(&["10.1.0.1:8080", "10.1.0.2:8080"]));
+    assert_eq!((v4.id, v4.mode, v4.fail_policy), (ClusterId(7), Mode::L7, FailPolicy::Closed));
+    let v6 = &tables.entries[&"[fd96::9]:80".parse().unwrap()];
+    assert_eq!(v6.endpoints, addresses(&["[fd00::2]:8080"]));
+    assert_eq!(tables.entries.len(), 2);
+}
+
+#[test]
+fn an_endpoint_that_ends_or_has_no_weight_takes_no_new_traffic() {
+    let ending = Endpoint { terminating: true, ready: false, ..endpoint("10.1.0.3:80") };
+    let weightless = Endpoint { weight: 0, ..endpoint("10.1.0.4:80") };
+    let service = KernelService::from_cluster(&cluster(vec![endpoint("10.1.0.1:80"), ending, weightless]));
+    assert_eq!(service.endpoints, addresses(&["10.1.0.1:80"]));
+}
+
+#[test]
+fn endpoints_that_end_but_serve_are_the_last_resort() {
+    let ending = Endpoint { terminating: true, ready: false, ..endpoint("10.1.0.3:80") };
+    let failed = Endpoint { terminating: true, ready: false, serving: false, ..endpoint("10.1.0.4:80") };
+    let service = KernelService::from_cluster(&cluster(vec![ending, failed]));
+    assert_eq!(service.endpoints, addresses(&["10.1.0.3:80"]));
+}
