@@ -5,7 +5,10 @@
 //! kernel that points connects at them. Removal goes the other way round: the kernel entry first.
 
 pub mod cgroup;
+pub mod enrol;
 pub mod netns;
+pub mod pod_table;
+pub mod standalone;
 
 use std::collections::BTreeMap;
 use std::fmt;

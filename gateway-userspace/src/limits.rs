@@ -25,6 +25,10 @@ pub struct Limits {
     pub http2_stream_window: u32,
     /// Flow-control window of one HTTP/2 connection, bytes.
     pub http2_connection_window: u32,
+    /// Captured pods of this node.
+    pub pods_max: usize,
+    /// How often captured pods are looked at: is the namespace still there, are its addresses the same.
+    pub pod_check_interval: Duration,
     /// Downstream connections of one pod on this node.
     pub pod_connections_max: usize,
     /// Downstream connections of the process.
@@ -82,6 +86,8 @@ impl Default for Limits {
             http2_streams_max: 100,
             http2_stream_window: 64 * 1024,
             http2_connection_window: 1024 * 1024,
+            pods_max: 1024,
+            pod_check_interval: Duration::from_millis(500),
             pod_connections_max: 8192,
             connections_max: 50_000,
             pool_idle_max: 64,

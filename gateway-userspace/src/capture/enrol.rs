@@ -1,0 +1,219 @@
+//! Enrolment: makes captured what a source of pods says should be, and looks after it.
+//!
+//! In: namespace, listeners, their tag, a worker that serves them, and last the kernel entry that
+//! sends connects there. Out: the same backwards. A pod that cannot be captured yet is tried again
+//! by the slow check, which also sees a namespace that went away or changed its addresses.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use super::netns::{Netns, NetnsError, NetnsId, PodSockets};
+use super::pod_table::{CapturedPod, Ports, Refusal, State};
+use super::{Pod, PodEvent, PodKey, PodSource, pod_table::PodTable};
+use crate::telemetry::record::PodId;
+
+/// The rest of the gateway, as enrolment needs it.
+pub trait Gateway: Send {
+    /// Marks a listener, so that programs in the kernel know it for Weir's.
+    ///
+    /// # Errors
+    /// The kernel's refusal, for humans.
+    fn tag(&self, listener: BorrowedFd<'_>) -> Result<(), String>;
+
+    /// Gives the listeners to the pod's home worker.
+    fn serve(&self, pod: &CapturedPod, sockets: PodSockets, netns: &Netns);
+
+    /// Connects from the pod's namespace go to its listeners from now on. Called again when its
+    /// addresses changed.
+    ///
+    /// # Errors
+    /// The kernel's refusal, for humans.
+    fn steer(&self, pod: &CapturedPod) -> Result<(), String>;
+
+    /// Connects from the namespace are left alone from now on.
+    ///
+    /// # Errors
+    /// The kernel's refusal, for humans.
+    fn release(&self, netns_cookie: u64) -> Result<(), String>;
+
+    /// Closes the pod's listeners and idle connections, and gives up its namespace.
+    fn close(&self, pod: PodId);
+}
+
+/// A pod and how far it got.
+#[derive(Debug)]
+struct Entry {
+    pod: Pod,
+    captured: Option<(CapturedPod, Netns)>,
+}
+
+/// Which pods are enrolled. One owner, on the control runtime.
+#[derive(Debug)]
+pub struct Enrolment<G> {
+    gateway: G,
+    table: PodTable,
+    pods: BTreeMap<PodKey, Entry>,
+    pods_max: usize,
+    home: Option<NetnsId>,
+    last_id: u32,
+}
+
+impl<G: Gateway> Enrolment<G> {
+    /// Nothing enrolled yet. `table` shows others what happens here.
+    pub fn new(gateway: G, table: PodTable, pods_max: usize) -> Self {
+        let home = Netns::id_at(std::path::Path::new("/proc/self/ns/net"));
+        Self { gateway, table, pods: BTreeMap::new(), pods_max, home, last_id: 0 }
+    }
+
+    /// Follows `source`, and looks after the pods every `check_every`, for as long as it is polled.
+    pub async fn follow(&mut self, source: &mut impl PodSource, check_every: Duration) {
+        let mut check = tokio::time::interval(check_every);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ended = false;
+        loop {
+            tokio::select! {
+                event = source.next(), if !ended => match event {
+                    Some(event) => self.apply(event),
+                    None => ended = true,
+                },
+                _ = check.tick() => self.check(),
+            }
+        }
+    }
+
+    /// Does what the source says.
+    pub fn apply(&mut self, event: PodEvent) {
+        match event {
+            PodEvent::Added(pod) => {
+                let moved = self.pods.get(&pod.key).is_some_and(|e| e.pod.netns != pod.netns);
+                if moved {
+                    self.remove(&pod.key, "its namespace is another one now");
+                }
+                let key = pod.key.clone();
+                match self.pods.get_mut(&key) {
+                    Some(entry) => {
+                        entry.pod = pod;
+                        self.table.relabel(&entry.pod);
+                    }
+                    None => {
+                        self.pods.insert(key.clone(), Entry { pod, captured: None });
+                        self.capture(&key);
+                    }
+                }
+            }
+            PodEvent::Removed(key) => {
+                self.remove(&key, "it is no longer asked for");
+                self.pods.remove(&key);
+                self.table.forget(&key);
+            }
+        }
+    }
+
+    /// Takes out pods whose namespace is gone, tries again those that were not captured, and follows
+    /// changes of addresses.
+    pub fn check(&mut self) {
+        let keys: Vec<PodKey> = self.pods.keys().cloned().collect();
+        for key in keys {
+            let Some(entry) = self.pods.get(&key) else { continue };
+            match &entry.captured {
+                None => self.capture(&key),
+                Some((_, netns)) if Netns::id_at(&entry.pod.netns) != Some(netns.id()) => {
+                    self.remove(&key, "its namespace is gone");
+                    self.capture(&key);
+                }
+                Some(_) => self.refresh(&key),
+            }
+        }
+    }
+
+    fn capture(&mut self, key: &PodKey) {
+        let Some(pod) = self.pods.get(key).map(|e| e.pod.clone()) else { return };
+        let state = match self.try_capture(&pod) {
+            Ok((captured, netns)) => {
+                tracing::info!(pod = %key, netns = %pod.netns.display(), "captured");
+                let state = State::Captured(captured.clone());
+                if let Some(entry) = self.pods.get_mut(key) {
+                    entry.captured = Some((captured, netns));
+                }
+                state
+            }
+            Err(refusal) => State::Refused(refusal),
+        };
+        if let (true, State::Refused(refusal)) = (self.table.set(&pod, state.clone()), &state) {
+            tracing::warn!(pod = %key, reason = refusal.reason(), "not captured: {refusal}");
+        }
+    }
+
+    fn try_capture(&mut self, pod: &Pod) -> Result<(CapturedPod, Netns), Refusal> {
+        let netns = Netns::open(&pod.netns)?;
+        if Some(netns.id()) == self.home {
+            return Err(Refusal::HostNetwork);
+        }
+        let same = |e: &&Entry| e.captured.as_ref().is_some_and(|(_, n)| n.id() == netns.id());
+        if let Some(other) = self.pods.values().find(same) {
+            return Err(Refusal::SharedNamespace(other.pod.key.to_string()));
+        }
+        if self.pods.values().filter(|e| e.captured.is_some()).count() >= self.pods_max {
+            return Err(Refusal::TooManyPods(self.pods_max));
+        }
+        let netns_cookie = netns.cookie()?;
+        let addresses = netns.addresses()?;
+        let sockets = netns.listen()?;
+        self.gateway.tag(sockets.v4.as_fd()).map_err(Refusal::Kernel)?;
+        if let Some(v6) = &sockets.v6 {
+            self.gateway.tag(v6.as_fd()).map_err(Refusal::Kernel)?;
+        }
+        let ports = Ports::of(&sockets)
+            .map_err(|source| NetnsError::Listen { address: std::net::Ipv4Addr::LOCALHOST.into(), source })?;
+        self.last_id += 1;
+        let captured = CapturedPod {
+            id: PodId(self.last_id),
+            name: pod.key.to_string().into(),
+            netns_cookie,
+            addresses,
+            ports,
+        };
+        self.gateway.serve(&captured, sockets, &netns);
+        if let Err(error) = self.gateway.steer(&captured) {
+            self.gateway.close(captured.id);
+            return Err(Refusal::Kernel(error));
+        }
+        Ok((captured, netns))
+    }
+
+    fn refresh(&mut self, key: &PodKey) {
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some((captured, netns)) = &mut entry.captured else { return };
+        // Addresses that cannot be listed now are not addresses that are gone.
+        let Ok(addresses) = netns.addresses() else { return };
+        if addresses == captured.addresses {
+            return;
+        }
+        let renewed = CapturedPod { addresses, ..captured.clone() };
+        match self.gateway.steer(&renewed) {
+            Ok(()) => {
+                tracing::info!(pod = %key, ?addresses, "the pod's addresses changed");
+                *captured = renewed.clone();
+                self.table.set(&entry.pod, State::Captured(renewed));
+            }
+            Err(error) => {
+                tracing::warn!(pod = %key, %error, "the pod's new addresses are not known to the kernel")
+            }
+        }
+    }
+
+    /// Ends the capture of a pod, if it is captured.
+    fn remove(&mut self, key: &PodKey, why: &str) {
+        let Some((captured, netns)) = self.pods.get_mut(key).and_then(|e| e.captured.take()) else { return };
+        if let Err(error) = self.gateway.release(captured.netns_cookie) {
+            tracing::warn!(pod = %key, %error, "the pod's kernel entry stays");
+        }
+        self.gateway.close(captured.id);
+        drop(netns);
+        tracing::info!(pod = %key, "no longer captured: {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! What became of each pod, for the admin socket, the access log and metrics.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::netns::{NetnsError, PodAddresses, PodSockets};
+use super::{Pod, PodKey};
+use crate::telemetry::record::PodId;
+
+/// Names of removed pods that are kept for records that were still on their way.
+const REMOVED_NAMES_MAX: usize = 1024;
+
+/// Ports of a pod's loopback listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ports {
+    /// On 127.0.0.1.
+    pub v4: u16,
+    /// On `[::1]`, where the namespace has IPv6.
+    pub v6: Option<u16>,
+}
+
+impl Ports {
+    /// The ports that the kernel chose.
+    ///
+    /// # Errors
+    /// When a socket does not tell its address.
+    pub fn of(sockets: &PodSockets) -> io::Result<Self> {
+        let v6 = sockets.v6.as_ref().map(|s| s.local_addr()).transpose()?;
+        Ok(Self { v4: sockets.v4.local_addr()?.port(), v6: v6.map(|a| a.port()) })
+    }
+}
+
+/// A pod whose connects go through Weir.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedPod {
+    /// Its number in this process; a new one each time it is captured.
+    pub id: PodId,
+    /// `namespace/name`.
+    pub name: Arc<str>,
+    /// Its namespace, as the kernel knows it.
+    pub netns_cookie: u64,
+    /// Its own addresses.
+    pub addresses: PodAddresses,
+    /// Where its listeners are.
+    pub ports: Ports,
+}
+
+/// Why a pod is not captured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its network namespace is not there (yet).
+    #[error("{0}")]
+    NoNetns(String),
+    /// Its loopback interface is down.
+    #[error("{0}")]
+    LoopbackDown(String),
+    /// It lives in the host's namespace, whose connects are never touched.
+    #[error("its namespace is the one Weir runs in, and connects of the host are left alone")]
+    HostNetwork,
+    /// Another pod has the same namespace: nobody could tell them apart.
+    #[error("pod {0} has the same network namespace")]
+    SharedNamespace(String),
+    /// The limit on pods is reached.
+    #[error("{0} pods are captured already, which is the limit")]
+    TooManyPods(usize),
+    /// This process may not do it.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// The kernel refused something else.
+    #[error("{0}")]
+    Kernel(String),
+}
+
+impl Refusal {
+    /// One word for statuses and metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoNetns(_) => "NoNetNS",
+            Self::LoopbackDown(_) => "LoopbackDown",
+            Self::HostNetwork => "HostNetwork",
+            Self::SharedNamespace(_) => "SharedNetNS",
+            Self::TooManyPods(_) => "TooManyPods",
+            Self::NotPermitted(_) => "NotPermitted",
+            Self::Kernel(_) => "KernelRefused",
+        }
+    }
+}
+
+impl From<NetnsError> for Refusal {
+    fn from(error: NetnsError) -> Self {
+        let text = error.to_string();
+        match error {
+            NetnsError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Self::NotPermitted(text)
+            }
+            NetnsError::Open { .. } | NetnsError::NotANamespace(_) => Self::NoNetns(text),
+            NetnsError::Enter(_) => Self::NotPermitted(text),
+            NetnsError::LoopbackDown => Self::LoopbackDown(text),
+            NetnsError::Listen { .. } | NetnsError::Cookie(_) | NetnsError::Addresses(_) => {
+                Self::Kernel(text)
+            }
+        }
+    }
+}
+
+/// How far a pod got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Its connects go through Weir.
+    Captured(CapturedPod),
+    /// They do not; tried again at each check.
+    Refused(Refusal),
+}
+
+/// One row, for `weir status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PodStatus {
+    /// `namespace/name`.
+    pub pod: String,
+    /// Path of its network namespace, as configured.
+    pub netns: PathBuf,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// `captured` or `refused`.
+    pub state: &'static str,
+    /// One word, when refused.
+    pub reason: Option<&'static str>,
+    /// For humans, when refused.
+    pub message: Option<String>,
+    /// The namespace, as the kernel knows it.
+    pub netns_cookie: Option<u64>,
+    /// Its own addresses.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Where its listeners are.
+    pub ports: Option<Ports>,
+}
+
+/// Shared by clones: enrolment writes, the control side reads. Never on the request path.
+#[derive(Debug, Clone, Default)]
+pub struct PodTable(Arc<Mutex<Rows>>);
+
+#[derive(Debug, Default)]
+struct Rows {
+    pods: BTreeMap<PodKey, (Pod, State)>,
+    names: HashMap<PodId, Arc<str>>,
+    removed: VecDeque<PodId>,
+}
+
+impl PodTable {
+    /// `namespace/name` of a pod that is captured, or was until lately.
+    pub fn name(&self, id: PodId) -> Option<Arc<str>> {
+        self.lock().names.get(&id).cloned()
+    }
+
+    /// The captured pod called `namespace/name`.
+    pub fn captured(&self, name: &str) -> Option<CapturedPod> {
+        self.lock().pods.values().find_map(|(_, state)| match state {
+            State::Captured(pod) if &*pod.name == name => Some(pod.clone()),
+            State::Captured(_) | State::Refused(_) => None,
+        })
+    }
+
+    /// How many pods are captured, and how many are wanted.
+    pub fn counts(&self) -> (usize, usize) {
+        let rows = self.lock();
+        let captured = rows.pods.values().filter(|(_, s)| matches!(s, State::Captured(_))).count();
+        (captured, rows.pods.len())
+    }
+
+    /// Every pod that should be captured, by name.
+    pub fn rows(&self) -> Vec<PodStatus> {
+        self.lock().pods.values().map(|(pod, state)| row(pod, state)).collect()
+    }
+
+    /// Notes what became of a pod. True when that is news.
+    pub(super) fn set(&self, pod: &Pod, state: State) -> bool {
+        let mut rows = self.lock();
+        if let State::Captured(captured) = &state {
+            rows.names.insert(captured.id, Arc::clone(&captured.name));
+        }
+        let old = rows.pods.insert(pod.key.clone(), (pod.clone(), state.clone())).map(|(_, old)| old);
+        if let Some(State::Captured(old)) = &old
+            && !matches!(&state, State::Captured(new) if new.id == old.id)
+        {
+            rows.retire(old.id);
+        }
+        old.as_ref() != Some(&state)
+    }
+
+    /// The pod's labels changed.
+    pub(super) fn relabel(&self, pod: &Pod) {
+        if let Some((known, _)) = self.lock().pods.get_mut(&pod.key) {
+            known.clone_from(pod);
+        }
+    }
+
+    /// The pod should not be captured any more.
+    pub(super) fn forget(&self, key: &PodKey) {
+        let mut rows = self.lock();
+        if let Some((_, State::Captured(old))) = rows.pods.remove(key) {
+            rows.retire(old.id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rows {
+    /// Keeps the name a while longer.
+    fn retire(&mut self, id: PodId) {
+        self.removed.push_back(id);
+        if self.removed.len() > REMOVED_NAMES_MAX
+            && let Some(oldest) = self.removed.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
+    }
+}
+
+fn row(pod: &Pod, state: &State) -> PodStatus {
+    let (captured, refusal) = match state {
+        State::Captured(captured) => (Some(captured), None),
+        State::Refused(refusal) => (None, Some(refusal)),
+    };
+    let addresses = captured.map(|c| {
+        let v4 = c.addresses.v4.map(std::net::IpAddr::V4);
+        v4.into_iter().chain(c.addresses.v6.map(std::net::IpAddr::V6)).collect()
+    });
+    PodStatus {
+        pod: pod.key.to_string(),
+        netns: pod.netns.clone(),
+        labels: pod.labels.clone(),
+        state: if captured.is_some() { "captured" } else { "refused" },
+        reason: refusal.map(Refusal::reason),
+        message: refusal.map(ToString::to_string),
+        netns_cookie: captured.map(|c| c.netns_cookie),
+        addresses: addresses.unwrap_or_default(),
+        ports: captured.map(|c| c.ports),
+    }
+}
