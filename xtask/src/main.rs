@@ -1,1 +1,48 @@
-fn main() {}
+//! The developer's command line of Weir: `cargo xtask --help`.
+
+mod build;
+mod command;
+mod datapath;
+mod test;
+mod tidy;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, check and try Weir.
+///
+/// A first look: `cargo xtask build --install`, then `cargo xtask test`.
+/// Plain `cargo build` works too; the `weir` it makes has no datapath in it and serves gateway listeners only.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(build::Options),
+    Test(test::Options),
+    Tidy(tidy::Options),
+}
+
+fn main() -> ExitCode {
+    let good = match Xtask::parse().command {
+        Command::Build(options) => build::run(&options).map(|()| true),
+        Command::Test(options) => test::run(&options),
+        Command::Tidy(options) => tidy::run(&options),
+    };
+    match good {
+        Ok(true) => ExitCode::SUCCESS,
+        // The subcommand has said what is wrong.
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! `cargo xtask test`: everything that says whether this tree is good, in rings from cheap to costly.
+
+mod host;
+mod outcome;
+mod program;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::{build, command, datapath, tidy, workspace};
+use outcome::Outcome;
+use program::Program;
+
+/// Run the checks and tests, ring by ring.
+///
+/// tidy and fmt and clippy look at the source; unit and loopback need no privilege; netns and ebpf are run as root,
+/// because they make network namespaces and load the datapath into this kernel. A ring that cannot run here says why and
+/// its tests count as skipped; with CI=true that is a failure, and what is missing is installed first.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only tests whose name contains this; the source is not looked at then.
+    filter: Option<String>,
+    /// Only this ring (may be repeated).
+    #[arg(long, value_enum)]
+    ring: Vec<Ring>,
+    /// Install what is missing, as `cargo xtask build --install` does.
+    #[arg(long)]
+    install: bool,
+}
+
+/// What is run together, in the order in which it is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ring {
+    /// Conventions that a program can check.
+    Tidy,
+    /// The format of the source.
+    Fmt,
+    /// The compiler's and clippy's warnings.
+    Clippy,
+    /// Each module by itself.
+    Unit,
+    /// The whole gateway on loopback.
+    Loopback,
+    /// Pods as network namespaces, as root.
+    Netns,
+    /// The datapath in this kernel, as root.
+    Ebpf,
+}
+
+impl Ring {
+    const ALL: [Self; 7] =
+        [Self::Tidy, Self::Fmt, Self::Clippy, Self::Unit, Self::Loopback, Self::Netns, Self::Ebpf];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tidy => "tidy",
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Unit => "unit",
+            Self::Loopback => "loopback",
+            Self::Netns => "netns",
+            Self::Ebpf => "ebpf",
+        }
+    }
+
+    /// True for the rings that look at the source and run no test program.
+    const fn is_static(self) -> bool {
+        matches!(self, Self::Tidy | Self::Fmt | Self::Clippy)
+    }
+
+    const fn needs_root(self) -> bool {
+        matches!(self, Self::Netns | Self::Ebpf)
+    }
+
+    /// Programs that share a kernel's pins or a machine's interfaces run one test at a time.
+    const fn is_serial(self) -> bool {
+        self.needs_root()
+    }
+
+    /// The ring that a test program belongs to.
+    fn of(program: &Program) -> Self {
+        match (program.is_suite, program.name.as_str()) {
+            (true, "netns") => Self::Netns,
+            (true, "ebpf") => Self::Ebpf,
+            (true, _) => Self::Loopback,
+            (false, _) => Self::Unit,
+        }
+    }
+}
+
+/// Runs what was asked for; true when all of it is good.
+pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
+    let install = options.install || workspace::is_ci();
+    let wanted = |ring: &Ring| {
+        let named = options.ring.is_empty() || options.ring.contains(ring);
+        named && !(ring.is_static() && options.filter.is_some())
+    };
+    let rings: Vec<Ring> = Ring::ALL.into_iter().filter(wanted).collect();
+    let mut total = Outcome::default();
+    for ring in rings.iter().filter(|ring| matches!(ring, Ring::Tidy | Ring::Fmt)) {
+        total.add(&run_static(*ring)?);
+    }
+    // The object is embedded by the gateway's build script, so it comes before anything that compiles the gateway.
+    let needs_object = rings.iter().any(|ring| ring.needs_root());
+    let why_not = if needs_object { prepare(install)? } else { None };
+    if rings.contains(&Ring::Clippy) {
+        total.add(&run_static(Ring::Clippy)?);
+    }
+    let programs = if rings.iter().all(|ring| ring.is_static()) { Vec::new() } else { program::build_all()? };
+    if rings.iter().any(|ring| !ring.is_static() && *ring != Ring::Unit) {
+        build::weir(false)?;
+    }
+    for ring in rings.into_iter().filter(|ring| !ring.is_static()) {
+        let why_not = why_not.as_deref().filter(|_| ring.needs_root());
+        total.add(&run_programs(ring, &programs, options.filter.as_deref(), why_not)?);
+    }
+    println!("{total}");
+    Ok(total.failed == 0 && !(workspace::is_ci() && total.skipped > 0))
+}
+
+/// Makes the machine ready for the rings that need root; why they cannot run, if so.
+fn prepare(install: bool) -> anyhow::Result<Option<String>> {
+    if let Some(why) = host::prepare(install)? {
+        return Ok(Some(why));
+    }
+    match datapath::build(install) {
+        Ok(_) => Ok(None),
+        Err(error) if workspace::is_ci() => Err(error),
+        Err(error) => Ok(Some(format!("the datapath cannot be built: {error:#}"))),
+    }
+}
+
+fn run_static(ring: Ring) -> anyhow::Result<Outcome> {
+    let begun = Instant::now();
+    let mut outcome = match ring {
+        Ring::Tidy => {
+            let report = tidy::check(workspace::root())?;
+            report.print();
+            Outcome { passed: report.checks - report.broken, failed: report.broken, ..Outcome::default() }
+        }
+        Ring::Fmt => {
+            let mut gateway = command::cargo();
+            gateway.args(["fmt", "--all", "--check"]);
+            let mut kernel = command::cargo();
+            kernel.args(["fmt", "--check", "--manifest-path", "gateway-ebpf/Cargo.toml"]);
+            Outcome::of(command::run(&mut gateway)).and(Outcome::of(command::run(&mut kernel)))
+        }
+        _ => {
+            let mut clippy = command::cargo();
+            clippy.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+            Outcome::of(command::run(&mut clippy))
+        }
+    };
+    outcome.took = begun.elapsed();
+    println!("{}", outcome.line(ring.name()));
+    Ok(outcome)
+}
+
+fn run_programs(
+    ring: Ring,
+    programs: &[Program],
+    filter: Option<&str>,
+    why_not: Option<&str>,
+) -> anyhow::Result<Outcome> {
+    let mut sum = Outcome::default();
+    for program in programs.iter().filter(|program| Ring::of(program) == ring) {
+        let outcome = match why_not {
+            Some(why) => Outcome::skipped(program.count(filter)?, why),
+            None => run_program(ring, program, filter)?,
+        };
+        sum.add(&outcome);
+    }
+    println!("{}", sum.line(ring.name()));
+    for why in &sum.reasons {
+        println!("            skipped: {why}");
+    }
+    Ok(sum)
+}
+
+fn run_program(ring: Ring, program: &Program, filter: Option<&str>) -> anyhow::Result<Outcome> {
+    /// Longer than any ring takes on a slow machine; a test that hangs ends here.
+    const PROGRAM_TIME_MAX: Duration = Duration::from_secs(20 * 60);
+    let log = workspace::target_dir().join("test-logs").join(format!("{}-{}.log", ring.name(), program.name));
+    let outcome = program.run(filter, ring.is_serial(), &log, PROGRAM_TIME_MAX)?;
+    if outcome.failed > 0 {
+        print_failures(&log);
+    }
+    Ok(outcome)
+}
+
+/// The part of the log that says what failed, from libtest's own summary of it.
+fn print_failures(log: &Path) {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    println!("{}", outcome::failures(&text));
+    println!("the whole of it: {}", workspace::shown(log));
+}
