@@ -57,6 +57,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Access-log records that wait per worker.
     pub log_ring_records: usize,
+    /// Batches of records, each at most a worker's ring, that wait for the access log's thread.
+    pub log_batches_max: usize,
     /// Longest field of an access-log line, bytes.
     pub log_field_bytes: usize,
     /// Series of one metric family.
@@ -102,6 +104,7 @@ impl Default for Limits {
             panic_threshold_percent: 50,
             drain_timeout: Duration::from_secs(30),
             log_ring_records: 4096,
+            log_batches_max: 8,
             log_field_bytes: 1024,
             metric_series_max: 2000,
             explain_records: 4096,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 
 use crate::reason::Reason;
@@ -15,7 +15,7 @@ use crate::snapshot::router::RuleId;
 pub struct PodId(pub u32);
 
 /// What was spoken downstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.0 or 1.1.
     Http1,
@@ -80,6 +80,25 @@ pub struct Record {
     pub user_agent: Bytes,
 }
 
+impl Record {
+    /// Owns its bytes, in one piece: what a worker made may still hold on to whole read buffers.
+    pub fn compacted(mut self) -> Self {
+        let total = self.authority.len() + self.path.len() + self.request_id.len() + self.user_agent.len();
+        let mut all = BytesMut::with_capacity(total);
+        for field in [&mut self.authority, &mut self.path, &mut self.request_id, &mut self.user_agent] {
+            all.extend_from_slice(field);
+            *field = all.split().freeze();
+        }
+        self
+    }
+
+    /// True for what an operator wants to see first: refused, failed, or answered with an error.
+    pub fn is_failure(&self) -> bool {
+        let status = self.status.is_some_and(|s| s.is_client_error() || s.is_server_error());
+        self.reason.is_some() || status || self.grpc_status.is_some_and(|code| code != 0)
+    }
+}
+
 /// What a worker is given to report with. One implementation writes rings and counters
 /// (`telemetry::worker`), tests collect into a vector.
 pub trait Observe {
@@ -96,4 +115,49 @@ pub trait Observe {
     /// A connection was closed before any record could be made of it (direct dial, limits, bytes
     /// that are no request).
     fn rejected(&self, reason: Reason);
+}
+
+/// A request that went well, for tests to vary.
+#[cfg(test)]
+pub(crate) fn example() -> Record {
+    Record {
+        start: SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_123),
+        duration: Duration::from_micros(1500),
+        protocol: Protocol::Http1,
+        pod: PodId(1),
+        downstream: SocketAddr::from(([10, 0, 0, 1], 40000)),
+        destination: SocketAddr::from(([10, 96, 4, 7], 80)),
+        frontend: Some(ClusterId(0)),
+        rule: Some(RuleId(0)),
+        cluster: Some(ClusterId(0)),
+        endpoint: Some(SocketAddr::from(([10, 1, 2, 9], 8080))),
+        attempts: 1,
+        upstream_duration: Some(Duration::from_micros(1200)),
+        method: Some(Method::GET),
+        authority: Bytes::from_static(b"cart.shop"),
+        path: Bytes::from_static(b"/items"),
+        status: Some(StatusCode::OK),
+        grpc_status: None,
+        reason: None,
+        bytes_received: 0,
+        bytes_sent: 12,
+        request_id: Bytes::from_static(b"r-1"),
+        trace_id: None,
+        user_agent: Bytes::from_static(b"curl/8"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compacted_record_says_the_same_and_holds_no_foreign_buffer() {
+        let buffer = Bytes::from(vec![b'x'; 64 * 1024]);
+        let record = Record { path: buffer.slice(10..20), user_agent: buffer.slice(30..40), ..example() };
+        let compacted = record.compacted();
+        assert_eq!(compacted.path, "xxxxxxxxxx");
+        assert_eq!((&compacted.authority[..], &compacted.request_id[..]), (&b"cart.shop"[..], &b"r-1"[..]));
+        assert!(buffer.try_into_mut().is_ok(), "the record still refers to the buffer");
+    }
 }
