@@ -1,5 +1,10 @@
 //! The data plane: bytes in, bytes out. Knows snapshots, not where they come from.
 
+pub mod filter;
+pub mod http;
+pub mod listener;
+pub mod upstream;
+
 use std::net::SocketAddr;
 
 use crate::snapshot::frontend::Frontend;

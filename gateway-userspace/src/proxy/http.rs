@@ -1,0 +1,5 @@
+//! HTTP as the data plane handles it.
+
+pub mod grpc;
+pub mod headers;
+pub mod path;

@@ -1,0 +1,1 @@
+//! Pure: what a gateway checks and changes in the headers of every message.

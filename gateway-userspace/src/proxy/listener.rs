@@ -1,0 +1,3 @@
+//! Where downstream connections come in.
+
+pub mod detect;

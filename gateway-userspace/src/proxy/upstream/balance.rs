@@ -1,0 +1,154 @@
+//! Pure: which endpoint gets the next attempt.
+//!
+//! A table is built when the endpoints of a cluster change; a pick is then a few array reads, with no
+//! allocation. Active endpoints come first; when there is none, terminating ones that still serve
+//! (KEP-1669). Ejected endpoints are passed over, unless too few would be left (panic rule): a
+//! cluster that looks bad as a whole gets its traffic spread rather than piled on the rest.
+
+mod schedule;
+
+use std::cell::Cell;
+
+use crate::snapshot::cluster::{BalancePolicy, Endpoint, EndpointSet};
+use schedule::Schedule;
+
+/// Endpoints looked at to judge how many are ejected; all of them in clusters up to this size.
+const PANIC_SAMPLE: usize = 64;
+
+/// Random places that are tried before the places in their order.
+const RANDOM_PLACES: usize = 8;
+
+/// What one worker knows of the endpoints of a set, by their index in it.
+pub trait EndpointState {
+    /// Requests on their way.
+    fn in_flight(&self, endpoint: usize) -> u32;
+    /// Out of rotation at this moment.
+    fn is_ejected(&self, endpoint: usize) -> bool;
+}
+
+/// How one worker picks from one `EndpointSet`.
+#[derive(Debug)]
+pub struct BalanceTable {
+    policy: BalancePolicy,
+    panic_threshold_percent: u32,
+    schedule: Schedule,
+    /// Next place of round robin. Begins at a random one, or all workers would begin with the same
+    /// endpoint after each change.
+    cursor: Cell<Option<usize>>,
+}
+
+impl BalanceTable {
+    /// The table for `set`. With fewer usable endpoints than `panic_threshold_percent`, ejections are
+    /// ignored; 0 never ignores them.
+    pub fn new(policy: BalancePolicy, set: &EndpointSet, panic_threshold_percent: u32) -> Self {
+        let mut schedule = Schedule::new(&set.endpoints, Endpoint::is_active);
+        if schedule.is_empty() {
+            schedule = Schedule::new(&set.endpoints, Endpoint::is_fallback);
+        }
+        Self { policy, panic_threshold_percent, schedule, cursor: Cell::new(None) }
+    }
+
+    /// The endpoint for the next attempt. `tried` are avoided while another one is usable. `None` when
+    /// there is no endpoint that may take traffic (`Reason::NoHealthyEndpoint`). `random` is a uniform
+    /// number.
+    pub fn pick(&self, state: &impl EndpointState, tried: &[usize], random: u64) -> Option<usize> {
+        let places = self.schedule.len();
+        if places == 0 {
+            return None;
+        }
+        let first = self.first_place(random);
+        let chosen = match self.policy {
+            BalancePolicy::LeastRequest => self.better_of_two(state, first, random >> 32),
+            BalancePolicy::RoundRobin | BalancePolicy::Random => first,
+        };
+        let endpoint = self.schedule.at(chosen);
+        if !tried.contains(&endpoint) && !state.is_ejected(endpoint) {
+            return Some(endpoint);
+        }
+        self.next_usable(state, tried, chosen, random)
+    }
+
+    fn first_place(&self, random: u64) -> usize {
+        match self.policy {
+            BalancePolicy::RoundRobin => {
+                let place = self.cursor.get().unwrap_or_else(|| self.schedule.place(random >> 32));
+                self.cursor.set(Some((place + 1) % self.schedule.len()));
+                place
+            }
+            BalancePolicy::LeastRequest | BalancePolicy::Random => self.schedule.place(random & 0xffff_ffff),
+        }
+    }
+
+    /// Both choices fall by weight; requests in flight over weight decide, and a tie is the first's, so
+    /// that an idle cluster is shared by weight too. A choice that is out loses.
+    fn better_of_two(&self, state: &impl EndpointState, first: usize, random: u64) -> usize {
+        let mut second = self.schedule.place(random);
+        if second == first {
+            second = (second + 1) % self.schedule.len();
+        }
+        let (a, b) = (self.schedule.at(first), self.schedule.at(second));
+        if state.is_ejected(a) != state.is_ejected(b) {
+            return if state.is_ejected(a) { second } else { first };
+        }
+        let load =
+            |endpoint, other| u64::from(state.in_flight(endpoint)) * u64::from(self.schedule.weight(other));
+        if load(b, a) < load(a, b) { second } else { first }
+    }
+
+    /// One that is in and untried, else one that is in, else none.
+    fn next_usable(
+        &self,
+        state: &impl EndpointState,
+        tried: &[usize],
+        start: usize,
+        random: u64,
+    ) -> Option<usize> {
+        let panic = self.is_panic(state, start);
+        let mut repeated = None;
+        for step in 0..self.schedule.len() + RANDOM_PLACES {
+            let place = self.place_after(start, step, random);
+            let endpoint = self.schedule.at(place);
+            if !panic && state.is_ejected(endpoint) {
+                continue;
+            }
+            if !tried.contains(&endpoint) {
+                self.cursor.set(Some((place + 1) % self.schedule.len()));
+                return Some(endpoint);
+            }
+            repeated = repeated.or(Some(endpoint));
+        }
+        repeated
+    }
+
+    /// Round robin goes on to the next place. The others look at random places first: the neighbour of
+    /// a run of ejected endpoints must not get the share of them all.
+    fn place_after(&self, start: usize, step: usize, random: u64) -> usize {
+        match self.policy {
+            BalancePolicy::LeastRequest | BalancePolicy::Random if step < RANDOM_PLACES => {
+                self.schedule.place(mix(random, step as u64) >> 32)
+            }
+            BalancePolicy::LeastRequest | BalancePolicy::Random | BalancePolicy::RoundRobin => {
+                (start + step) % self.schedule.len()
+            }
+        }
+    }
+
+    /// True when too few endpoints are in.
+    fn is_panic(&self, state: &impl EndpointState, start: usize) -> bool {
+        let members = self.schedule.members();
+        let sample = members.len().min(PANIC_SAMPLE);
+        let usable = (0..sample)
+            .filter(|i| !state.is_ejected(members[(start + i * members.len() / sample) % members.len()]))
+            .count();
+        usable * 100 < sample * self.panic_threshold_percent as usize
+    }
+}
+
+/// Another uniform number out of a uniform number.
+const fn mix(random: u64, step: u64) -> u64 {
+    let x = (random ^ step.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^ (x >> 33)
+}
+
+#[cfg(test)]
+mod tests;

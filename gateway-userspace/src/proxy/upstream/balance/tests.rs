@@ -1,0 +1,234 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Default)]
+struct State {
+    in_flight: Vec<u32>,
+    ejected: HashSet<usize>,
+}
+
+impl EndpointState for State {
+    fn in_flight(&self, endpoint: usize) -> u32 {
+        self.in_flight.get(endpoint).copied().unwrap_or(0)
+    }
+
+    fn is_ejected(&self, endpoint: usize) -> bool {
+        self.ejected.contains(&endpoint)
+    }
+}
+
+const POLICIES: [BalancePolicy; 3] =
+    [BalancePolicy::LeastRequest, BalancePolicy::RoundRobin, BalancePolicy::Random];
+
+fn endpoint(index: usize, weight: u32, ready: bool, serving: bool, terminating: bool) -> Endpoint {
+    Endpoint {
+        address: ([10, 0, (index / 256) as u8, (index % 256) as u8], 80).into(),
+        ready,
+        serving,
+        terminating,
+        weight,
+        target: "".into(),
+        node: "".into(),
+        zone: "".into(),
+    }
+}
+
+fn active(weights: &[u32]) -> EndpointSet {
+    let endpoints = weights.iter().enumerate().map(|(i, w)| endpoint(i, *w, true, true, false)).collect();
+    EndpointSet { endpoints }
+}
+
+/// Uniform numbers, the same each time (splitmix64).
+fn randoms() -> impl FnMut() -> u64 {
+    let mut state = 7u64;
+    move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+fn counts(table: &BalanceTable, state: &State, endpoints: usize, picks: usize) -> Vec<usize> {
+    let mut random = randoms();
+    let mut counts = vec![0; endpoints];
+    for _ in 0..picks {
+        counts[table.pick(state, &[], random()).unwrap()] += 1;
+    }
+    counts
+}
+
+#[test]
+fn shares_follow_weights_under_every_policy() {
+    for policy in POLICIES {
+        let table = BalanceTable::new(policy, &active(&[1, 2, 0, 7]), 50);
+        let counts = counts(&table, &State::default(), 4, 10_000);
+        for (count, share) in counts.iter().zip([1_000, 2_000, 0, 7_000]) {
+            assert!(count.abs_diff(share) <= share / 5, "{policy:?}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn round_robin_gives_each_its_exact_turns_and_never_a_long_run() {
+    let table = BalanceTable::new(BalancePolicy::RoundRobin, &active(&[5, 1, 1]), 50);
+    let picks: Vec<usize> = (0..70).map(|_| table.pick(&State::default(), &[], 0).unwrap()).collect();
+    for round in picks.chunks(7) {
+        assert_eq!(round.iter().filter(|e| **e == 0).count(), 5);
+        assert!(round.contains(&1) && round.contains(&2));
+    }
+    let longest = picks.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap();
+    assert!(longest <= 4, "{picks:?}");
+    let equal = BalanceTable::new(BalancePolicy::RoundRobin, &active(&[1; 5]), 50);
+    let picks: Vec<usize> = (0..10).map(|_| equal.pick(&State::default(), &[], 0).unwrap()).collect();
+    assert_eq!(picks, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn least_request_keeps_away_from_the_busy_one() {
+    let state = State { in_flight: vec![50, 0, 0, 0], ..State::default() };
+    let table = BalanceTable::new(BalancePolicy::LeastRequest, &active(&[1; 4]), 50);
+    assert_eq!(counts(&table, &state, 4, 4_000)[0], 0);
+}
+
+#[test]
+fn least_request_evens_out_work_over_weight() {
+    let table = BalanceTable::new(BalancePolicy::LeastRequest, &active(&[1, 3]), 50);
+    let mut state = State { in_flight: vec![0, 0], ..State::default() };
+    let mut random = randoms();
+    for _ in 0..4_000 {
+        let picked = table.pick(&state, &[], random()).unwrap();
+        state.in_flight[picked] += 1;
+    }
+    assert!(state.in_flight[0].abs_diff(1_000) < 100, "{:?}", state.in_flight);
+}
+
+#[test]
+fn an_ejected_endpoint_gets_nothing_until_too_few_are_left() {
+    for policy in POLICIES {
+        let table = BalanceTable::new(policy, &active(&[1; 4]), 50);
+        let mut state = State::default();
+        state.ejected.extend([0, 1]);
+        let two_out = counts(&table, &state, 4, 4_000);
+        assert_eq!(two_out[..2], [0, 0], "{policy:?}");
+        assert!(two_out[2] > 1_000 && two_out[3] > 1_000, "{policy:?}: {two_out:?}");
+        state.ejected.insert(2);
+        let panic = counts(&table, &state, 4, 4_000);
+        assert!(panic[..3].iter().all(|count| *count > 200), "{policy:?}: {panic:?}");
+    }
+}
+
+#[test]
+fn without_a_panic_rule_a_cluster_that_is_all_out_has_no_endpoint() {
+    let mut state = State::default();
+    state.ejected.extend([0, 1]);
+    let strict = BalanceTable::new(BalancePolicy::Random, &active(&[1, 1]), 0);
+    assert_eq!(strict.pick(&state, &[], 0), None);
+    let panic = BalanceTable::new(BalancePolicy::Random, &active(&[1, 1]), 1);
+    assert!(panic.pick(&state, &[], 0).is_some());
+}
+
+#[test]
+fn a_repeat_goes_elsewhere_while_there_is_an_elsewhere() {
+    let mut random = randoms();
+    for policy in POLICIES {
+        let table = BalanceTable::new(policy, &active(&[1, 1, 1]), 50);
+        for _ in 0..100 {
+            assert_eq!(table.pick(&State::default(), &[0, 2], random()), Some(1));
+            assert!(table.pick(&State::default(), &[0, 1, 2], random()).is_some());
+        }
+        let mut state = State::default();
+        state.ejected.insert(1);
+        assert_ne!(
+            table.pick(&state, &[0, 2], random()),
+            Some(1),
+            "better the same again than one that is out"
+        );
+    }
+}
+
+#[test]
+fn terminating_endpoints_serve_only_when_no_other_does() {
+    let leaving = endpoint(1, 1, false, true, true);
+    let gone = endpoint(2, 1, false, false, true);
+    let starting = endpoint(3, 1, false, false, false);
+    let set =
+        |endpoints: &[&Endpoint]| EndpointSet { endpoints: endpoints.iter().copied().cloned().collect() };
+    let table = |set: &EndpointSet| BalanceTable::new(BalancePolicy::RoundRobin, set, 50);
+    let with_active = set(&[&endpoint(0, 1, true, true, false), &leaving, &gone, &starting]);
+    assert_eq!(counts(&table(&with_active), &State::default(), 4, 10), [10, 0, 0, 0]);
+    assert_eq!(counts(&table(&set(&[&gone, &leaving, &starting])), &State::default(), 3, 10), [0, 10, 0]);
+    assert_eq!(table(&set(&[&gone, &starting])).pick(&State::default(), &[], 0), None);
+    assert_eq!(table(&set(&[])).pick(&State::default(), &[], 0), None);
+}
+
+#[test]
+fn in_a_large_cluster_a_few_ejected_ones_are_passed_over_and_all_others_are_reached() {
+    let table = BalanceTable::new(BalancePolicy::LeastRequest, &active(&vec![1; 2_000]), 50);
+    let state = State { ejected: (0..2_000).step_by(10).collect(), ..State::default() };
+    let counts = counts(&table, &state, 2_000, 40_000);
+    for (index, count) in counts.iter().enumerate() {
+        assert_eq!(*count == 0, index % 10 == 0, "endpoint {index} was picked {count} times");
+    }
+}
+
+#[test]
+fn huge_and_uneven_weights_make_a_table_of_bounded_size() {
+    let table = BalanceTable::new(BalancePolicy::Random, &active(&[u32::MAX, 1, 999_983]), 50);
+    assert!(table.schedule.len() < 5_000);
+    let counts = counts(&table, &State::default(), 3, 50_000);
+    assert!(counts[0] > 49_000 && counts[1] < 100, "{counts:?}");
+}
+
+fn any_endpoint() -> impl Strategy<Value = (u32, bool, bool, bool)> {
+    (0u32..5, any::<bool>(), any::<bool>(), any::<bool>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_pick_is_always_the_best_kind_there_is(
+        endpoints in prop::collection::vec(any_endpoint(), 0..12),
+        ejected in prop::collection::hash_set(0usize..12, 0..12),
+        tried in prop::collection::vec(0usize..12, 0..3),
+        policy in prop::sample::select(POLICIES.to_vec()),
+        threshold in 0u32..=100,
+        random in any::<u64>(),
+    ) {
+        let endpoints: Vec<Endpoint> = endpoints
+            .iter()
+            .enumerate()
+            .map(|(i, (weight, ready, serving, terminating))| endpoint(i, *weight, *ready, *serving, *terminating))
+            .collect();
+        let of_kind = |kind: fn(&Endpoint) -> bool| -> Vec<usize> {
+            (0..endpoints.len()).filter(|i| endpoints[*i].weight > 0 && kind(&endpoints[*i])).collect()
+        };
+        let mut candidates = of_kind(Endpoint::is_active);
+        if candidates.is_empty() {
+            candidates = of_kind(Endpoint::is_fallback);
+        }
+        let usable: Vec<usize> = candidates.iter().copied().filter(|i| !ejected.contains(i)).collect();
+        if usable.len() * 100 >= candidates.len() * threshold as usize {
+            candidates = usable;
+        }
+        let set = EndpointSet { endpoints: endpoints.clone() };
+        let state = State { ejected, ..State::default() };
+        let picked = BalanceTable::new(policy, &set, threshold).pick(&state, &tried, random);
+        match picked {
+            None => prop_assert!(candidates.is_empty()),
+            Some(picked) => {
+                let others_usable = candidates.iter().any(|c| !tried.contains(c));
+                if candidates.contains(&picked) {
+                    prop_assert!(!tried.contains(&picked) || !others_usable);
+                } else {
+                    prop_assert!(false, "picked {picked} of {candidates:?}");
+                }
+            }
+        }
+    }
+}
