@@ -3,6 +3,7 @@
 //! Three floors, arrows one way: `control` (desired state to tables) makes a `snapshot`
 //! (immutable), and `proxy` (bytes to bytes) serves from it.
 
+pub mod app;
 pub mod capture;
 pub mod control;
 pub mod drain;

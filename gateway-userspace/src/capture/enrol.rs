@@ -22,7 +22,7 @@ pub trait Gateway: Send {
     fn tag(&self, listener: BorrowedFd<'_>) -> Result<(), String>;
 
     /// Gives the listeners to the pod's home worker.
-    fn serve(&self, pod: &CapturedPod, sockets: PodSockets, netns: &Netns);
+    fn serve(&self, pod: &Pod, captured: &CapturedPod, sockets: PodSockets, netns: &Netns);
 
     /// Connects from the pod's namespace go to its listeners from now on. Called again when its
     /// addresses changed.
@@ -174,7 +174,7 @@ impl<G: Gateway> Enrolment<G> {
             addresses,
             ports,
         };
-        self.gateway.serve(&captured, sockets, &netns);
+        self.gateway.serve(pod, &captured, sockets, &netns);
         if let Err(error) = self.gateway.steer(&captured) {
             self.gateway.close(captured.id);
             return Err(Refusal::Kernel(error));

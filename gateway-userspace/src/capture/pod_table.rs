@@ -1,6 +1,6 @@
-//! What became of each pod, for the admin socket, the access log and metrics.
+//! What became of each pod that should be captured, for the admin socket and metrics.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,6 @@ use serde::Serialize;
 use super::netns::{NetnsError, PodAddresses, PodSockets};
 use super::{Pod, PodKey};
 use crate::telemetry::record::PodId;
-
-/// Names of removed pods that are kept for records that were still on their way.
-const REMOVED_NAMES_MAX: usize = 1024;
 
 /// Ports of a pod's loopback listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -143,22 +140,12 @@ pub struct PodStatus {
 #[derive(Debug, Clone, Default)]
 pub struct PodTable(Arc<Mutex<Rows>>);
 
-#[derive(Debug, Default)]
-struct Rows {
-    pods: BTreeMap<PodKey, (Pod, State)>,
-    names: HashMap<PodId, Arc<str>>,
-    removed: VecDeque<PodId>,
-}
+type Rows = BTreeMap<PodKey, (Pod, State)>;
 
 impl PodTable {
-    /// `namespace/name` of a pod that is captured, or was until lately.
-    pub fn name(&self, id: PodId) -> Option<Arc<str>> {
-        self.lock().names.get(&id).cloned()
-    }
-
     /// The captured pod called `namespace/name`.
     pub fn captured(&self, name: &str) -> Option<CapturedPod> {
-        self.lock().pods.values().find_map(|(_, state)| match state {
+        self.lock().values().find_map(|(_, state)| match state {
             State::Captured(pod) if &*pod.name == name => Some(pod.clone()),
             State::Captured(_) | State::Refused(_) => None,
         })
@@ -167,59 +154,35 @@ impl PodTable {
     /// How many pods are captured, and how many are wanted.
     pub fn counts(&self) -> (usize, usize) {
         let rows = self.lock();
-        let captured = rows.pods.values().filter(|(_, s)| matches!(s, State::Captured(_))).count();
-        (captured, rows.pods.len())
+        let captured = rows.values().filter(|(_, s)| matches!(s, State::Captured(_))).count();
+        (captured, rows.len())
     }
 
     /// Every pod that should be captured, by name.
     pub fn rows(&self) -> Vec<PodStatus> {
-        self.lock().pods.values().map(|(pod, state)| row(pod, state)).collect()
+        self.lock().values().map(|(pod, state)| row(pod, state)).collect()
     }
 
     /// Notes what became of a pod. True when that is news.
     pub(super) fn set(&self, pod: &Pod, state: State) -> bool {
-        let mut rows = self.lock();
-        if let State::Captured(captured) = &state {
-            rows.names.insert(captured.id, Arc::clone(&captured.name));
-        }
-        let old = rows.pods.insert(pod.key.clone(), (pod.clone(), state.clone())).map(|(_, old)| old);
-        if let Some(State::Captured(old)) = &old
-            && !matches!(&state, State::Captured(new) if new.id == old.id)
-        {
-            rows.retire(old.id);
-        }
-        old.as_ref() != Some(&state)
+        let old = self.lock().insert(pod.key.clone(), (pod.clone(), state.clone()));
+        old.is_none_or(|(_, old)| old != state)
     }
 
     /// The pod's labels changed.
     pub(super) fn relabel(&self, pod: &Pod) {
-        if let Some((known, _)) = self.lock().pods.get_mut(&pod.key) {
+        if let Some((known, _)) = self.lock().get_mut(&pod.key) {
             known.clone_from(pod);
         }
     }
 
     /// The pod should not be captured any more.
     pub(super) fn forget(&self, key: &PodKey) {
-        let mut rows = self.lock();
-        if let Some((_, State::Captured(old))) = rows.pods.remove(key) {
-            rows.retire(old.id);
-        }
+        self.lock().remove(key);
     }
 
     fn lock(&self) -> MutexGuard<'_, Rows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Rows {
-    /// Keeps the name a while longer.
-    fn retire(&mut self, id: PodId) {
-        self.removed.push_back(id);
-        if self.removed.len() > REMOVED_NAMES_MAX
-            && let Some(oldest) = self.removed.pop_front()
-        {
-            self.names.remove(&oldest);
-        }
     }
 }
 

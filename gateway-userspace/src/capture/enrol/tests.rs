@@ -10,8 +10,8 @@ impl Gateway for Unreachable {
     fn tag(&self, _: BorrowedFd<'_>) -> Result<(), String> {
         Err("not asked for".into())
     }
-    fn serve(&self, pod: &CapturedPod, _: PodSockets, _: &Netns) {
-        panic!("{} was served", pod.name);
+    fn serve(&self, pod: &Pod, _: &CapturedPod, _: PodSockets, _: &Netns) {
+        panic!("{} was served", pod.key);
     }
     fn steer(&self, pod: &CapturedPod) -> Result<(), String> {
         panic!("{} was steered", pod.name);
