@@ -1,1 +1,337 @@
 //! Pure: what a gateway checks and changes in the headers of every message.
+//!
+//! Nothing here copies a header map; most messages pass with a few look-ups and no allocation.
+
+pub mod authority;
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT,
+    FORWARDED, HOST, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use smallvec::SmallVec;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Longest `x-request-id` that is passed on, bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Why a request head is refused. Always `Reason::ClientProtocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// RFC 9112 3.2 and RFC 9113 8.3.1 want exactly one.
+    #[error("the request names no host, or more than one")]
+    Host,
+    /// Not a host and an optional port.
+    #[error("the host of the request is malformed")]
+    Authority,
+    /// `Content-Length` and `Transfer-Encoding`, or two different lengths, or no number.
+    #[error("the length of the request body is ambiguous")]
+    Length,
+    /// Anything but `chunked`, once, in HTTP/1.1.
+    #[error("the transfer coding of the request is not supported")]
+    TransferEncoding,
+    /// Anything but `100-continue`.
+    #[error("the expectation of the request cannot be met")]
+    Expectation,
+    /// `*` is for OPTIONS only, and a target needs a path.
+    #[error("the request target does not fit its method")]
+    Target,
+    /// Weir opens no tunnels.
+    #[error("CONNECT is not allowed")]
+    Connect,
+}
+
+impl HeadError {
+    /// The status to answer with.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Host | Self::Authority | Self::Length | Self::Target => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Checks what the parsers of HTTP/1 and HTTP/2 leave to a gateway: framing that two servers could
+/// read in two ways (RFC 9112 6.3), targets, expectations. The host has a check of its own,
+/// `authority::of_request`.
+pub fn check_request(
+    version: Version,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), HeadError> {
+    if method == Method::CONNECT {
+        return Err(HeadError::Connect);
+    }
+    let path = uri.path_and_query().map(PathAndQuery::path);
+    if !(path.is_some_and(|path| path.starts_with('/')) || (path == Some("*") && method == Method::OPTIONS)) {
+        return Err(HeadError::Target);
+    }
+    check_framing(version, headers)?;
+    match headers.get(EXPECT) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(HeadError::Expectation),
+        _ => Ok(()),
+    }
+}
+
+fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), HeadError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if headers.contains_key(CONTENT_LENGTH) {
+            return Err(HeadError::Length);
+        }
+        let supported = version == Version::HTTP_11 && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !supported || codings.next().is_some() {
+            return Err(HeadError::TransferEncoding);
+        }
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else {
+        return Ok(());
+    };
+    let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    if is_number && lengths.all(|other| other == length) { Ok(()) } else { Err(HeadError::Length) }
+}
+
+/// The protocol that the client asks to switch to (RFC 9110 7.8). Ask before `strip_hop_by_hop`.
+pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(UPGRADE)?;
+    connection_options(headers).any(|option| option.eq_ignore_ascii_case(b"upgrade")).then(|| value.clone())
+}
+
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+}
+
+/// Removes what belongs to one connection only (RFC 9110 7.6.1), and what `Connection` nominates.
+/// `te: trailers` stays: gRPC servers want it. Of the nominated fields, those that others act upon
+/// are kept: a client must not be able to take them out on the way (RFC 9110 11.7, 7.6.1).
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let nominated: SmallVec<[HeaderName; 4]> = connection_options(headers)
+            .filter(|option| !is_plain_option(option))
+            .filter_map(|option| HeaderName::from_bytes(option).ok())
+            .filter(|name| !is_end_to_end(name))
+            .collect();
+        for name in nominated {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    strip_te(headers);
+}
+
+fn is_plain_option(option: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close", b"upgrade", b"te"].iter().any(|known| option.eq_ignore_ascii_case(known))
+}
+
+/// Fields that no `Connection` header can make hop-by-hop.
+fn is_end_to_end(name: &HeaderName) -> bool {
+    [HOST, AUTHORIZATION, COOKIE, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, FORWARDED, X_REAL_IP, TE]
+        .contains(name)
+        || [X_REQUEST_ID, TRACEPARENT].contains(name)
+        || ["x-forwarded-", "grpc-"].iter().any(|prefix| name.as_str().starts_with(prefix))
+}
+
+fn strip_te(headers: &mut HeaderMap) {
+    if !headers.contains_key(TE) {
+        return;
+    }
+    let trailers = headers
+        .get_all(TE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(TE);
+    }
+}
+
+/// Removes from trailers what must not stand there (RFC 9110 6.5.1): framing, routing, credentials
+/// and what describes the body.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    for name in [HOST, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE, TE, TRAILER, EXPECT] {
+        trailers.remove(name);
+    }
+    for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE, FORWARDED, X_REAL_IP] {
+        trailers.remove(name);
+    }
+    for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REQUEST_ID, TRACEPARENT] {
+        trailers.remove(name);
+    }
+}
+
+/// Joins `Cookie` fields that HTTP/2 lets a client split (RFC 9113 8.2.3). Call before HTTP/1.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// What happens to the headers that say where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// They are the business of the two pods.
+    Pass,
+    /// The client is not trusted: what it says is replaced by what its connection shows.
+    Overwrite,
+}
+
+/// Sets or leaves `X-Forwarded-*`, as `forwarded` says. `authority` is the request's host and port.
+pub fn set_forwarded(
+    headers: &mut HeaderMap,
+    forwarded: Forwarded,
+    peer: IpAddr,
+    scheme: &'static str,
+    authority: &str,
+) {
+    match forwarded {
+        Forwarded::Pass => {}
+        Forwarded::Overwrite => {
+            remove_claims(headers);
+            headers.insert(X_FORWARDED_FOR, address_value(peer));
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+            if let Ok(host) = HeaderValue::from_str(authority) {
+                headers.insert(X_FORWARDED_HOST, host);
+            }
+        }
+    }
+}
+
+/// Removes what only a trusted proxy may say.
+fn remove_claims(headers: &mut HeaderMap) {
+    let is_claim = |name: &HeaderName| {
+        *name == FORWARDED
+            || *name == X_REAL_IP
+            || ["x-forwarded-", "x-envoy-", "x-weir-"].iter().any(|prefix| name.as_str().starts_with(prefix))
+    };
+    let claims: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+fn address_value(address: IpAddr) -> HeaderValue {
+    let mut text = String::with_capacity(39);
+    let written = write!(text, "{}", address.to_canonical());
+    match HeaderValue::try_from(text) {
+        Ok(value) if written.is_ok() => value,
+        _ => HeaderValue::from_static("unknown"),
+    }
+}
+
+/// The request's id: what the client sent when that is short and harmless, else a new one, which
+/// `random` makes (a version 4 UUID). Either way the request then carries it.
+pub fn ensure_request_id(headers: &mut HeaderMap, random: u128) -> Bytes {
+    if let Some(value) = headers.get(X_REQUEST_ID).filter(|value| is_request_id(value.as_bytes())) {
+        return Bytes::copy_from_slice(value.as_bytes());
+    }
+    let id = new_request_id(random);
+    if let Ok(value) = HeaderValue::from_maybe_shared(id.clone()) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    id
+}
+
+fn is_request_id(value: &[u8]) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&value.len())
+        && value.iter().all(|b| {
+            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'=' | b'+' | b'/' | b'@')
+        })
+}
+
+/// RFC 9562 5.4.
+fn new_request_id(random: u128) -> Bytes {
+    let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let mut text = String::with_capacity(36);
+    for (index, shift) in (0..128).step_by(4).rev().enumerate() {
+        if matches!(index, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(char::from(b"0123456789abcdef"[(bits >> shift) as usize & 0xf]));
+    }
+    Bytes::from(text)
+}
+
+/// W3C Trace Context, as far as a gateway reads it; the headers themselves pass untouched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    /// Not zero.
+    pub trace_id: [u8; 16],
+    /// Not zero.
+    pub parent_id: [u8; 8],
+    /// The caller records this trace.
+    pub sampled: bool,
+}
+
+/// The trace that the request belongs to; `None` without a valid `traceparent`, or with two.
+pub fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let (value, None) = (values.next()?.as_bytes(), values.next()) else {
+        return None;
+    };
+    let mut fields = value.split(|byte| *byte == b'-');
+    let [version] = hex_bytes(fields.next()?)?;
+    let trace_id = hex_bytes(fields.next()?)?;
+    let parent_id = hex_bytes(fields.next()?)?;
+    let [flags] = hex_bytes(fields.next()?)?;
+    let is_valid = version != 0xff
+        && (version != 0 || fields.next().is_none())
+        && trace_id != [0; 16]
+        && parent_id != [0; 8];
+    is_valid.then_some(TraceContext { trace_id, parent_id, sampled: flags & 1 == 1 })
+}
+
+/// Lower-case hexadecimal, as the specification wants it.
+fn hex_bytes<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    if text.len() != 2 * N {
+        return None;
+    }
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? * 16 + digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests;
