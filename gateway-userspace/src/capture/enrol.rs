@@ -14,7 +14,7 @@ use super::{Pod, PodEvent, PodKey, PodSource, pod_table::PodTable};
 use crate::telemetry::record::PodId;
 
 /// The rest of the gateway, as enrolment needs it.
-pub trait Gateway: Send {
+pub trait Gateway {
     /// Marks a listener, so that programs in the kernel know it for Weir's.
     ///
     /// # Errors

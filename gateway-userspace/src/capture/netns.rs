@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -133,9 +133,7 @@ impl Netns {
 
     /// The pod's own addresses.
     pub fn addresses(&self) -> Result<PodAddresses, NetnsError> {
-        let interfaces = inside(self.file.as_fd(), || getifaddrs().map(Iterator::collect::<Vec<_>>))
-            .map_err(NetnsError::Enter)?
-            .map_err(|e| NetnsError::Addresses(e.into()))?;
+        let interfaces = self.interfaces()?;
         let mut found = PodAddresses::default();
         let usable = interfaces.into_iter().filter(|i| {
             i.flags.contains(InterfaceFlags::IFF_UP) && !i.flags.contains(InterfaceFlags::IFF_LOOPBACK)
@@ -152,13 +150,22 @@ impl Netns {
         Ok(found)
     }
 
+    fn interfaces(&self) -> Result<Vec<InterfaceAddress>, NetnsError> {
+        inside(self.file.as_fd(), || getifaddrs().map(Iterator::collect))
+            .map_err(NetnsError::Enter)?
+            .map_err(|e| NetnsError::Addresses(e.into()))
+    }
+
     /// Listens on loopback inside the namespace, on ports that the kernel chooses.
     pub fn listen(&self) -> Result<PodSockets, NetnsError> {
+        // A listener can be made while loopback is down, but nothing would reach it.
+        let up = InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_UP;
+        if !self.interfaces()?.iter().any(|i| i.flags.contains(up)) {
+            return Err(NetnsError::LoopbackDown);
+        }
         inside(self.file.as_fd(), || {
-            let v4 = listen_at(Ipv4Addr::LOCALHOST.into()).map_err(|source| match source.kind() {
-                io::ErrorKind::AddrNotAvailable => NetnsError::LoopbackDown,
-                _ => NetnsError::Listen { address: Ipv4Addr::LOCALHOST.into(), source },
-            })?;
+            let v4 = listen_at(Ipv4Addr::LOCALHOST.into())
+                .map_err(|source| NetnsError::Listen { address: Ipv4Addr::LOCALHOST.into(), source })?;
             // A namespace may have IPv6 off, by module or by sysctl: then nothing dials ::1 either.
             let v6 = listen_at(Ipv6Addr::LOCALHOST.into()).ok();
             Ok(PodSockets { v4, v6 })
