@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// Builds the binary around whatever object there is; where it stands.
 pub(crate) fn weir(release: bool) -> anyhow::Result<PathBuf> {
     let mut cargo = command::cargo();
-    cargo.args(["build", "--quiet", "--package", "gateway-userspace", "--bin", "weir"]);
+    cargo.args(["build", "--package", "gateway-userspace", "--bin", "weir"]);
     if release {
         cargo.arg("--release");
     }

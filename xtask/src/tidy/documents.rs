@@ -9,21 +9,43 @@ use crate::workspace;
 /// Where the codemap is.
 const CODEMAP: &str = "ARCHITECTURE.md";
 
-/// Every folder below a crate's `src` is in the codemap, by its path from there: `proxy/http/`.
+/// Every folder below a crate's `src` stands in the trees of the codemap.
 pub(super) fn codemap(sources: &[Source], findings: &mut Vec<Finding>) {
     let map = sources.iter().find(|source| source.path == CODEMAP).map_or("", |source| source.text.as_str());
+    let mapped = mapped(map);
     for folder in folders(sources.iter().map(|source| source.path.as_str())) {
-        if !map.contains(&folder) {
+        if !mapped.contains(&folder) {
             let says = format!("`{folder}` is not in the codemap");
             findings.push(Finding { path: CODEMAP.to_owned(), line: 0, says });
         }
     }
 }
 
+/// The folders of an indented tree: `proxy/` with `  http/` below it gives `proxy/` and `proxy/http/`.
+fn mapped(map: &str) -> BTreeSet<String> {
+    let is_folder =
+        |word: &&str| word.ends_with('/') && word.chars().all(|c| c.is_ascii_lowercase() || "_/".contains(c));
+    let mut above: Vec<(usize, String)> = Vec::new();
+    let mut mapped = BTreeSet::new();
+    for line in map.lines() {
+        let indent = line.len() - line.trim_start().len();
+        above.retain(|(outer, _)| *outer < indent);
+        if let Some(word) = line.split_whitespace().find(is_folder) {
+            let folder = format!("{}{word}", above.last().map_or("", |(_, path)| path.as_str()));
+            mapped.insert(folder.clone());
+            above.push((indent, folder));
+        } else if indent == 0 && !line.is_empty() {
+            above.clear();
+        }
+    }
+    mapped
+}
+
 /// `gateway-userspace/src/proxy/http/body.rs` gives `proxy/` and `proxy/http/`.
 fn folders<'a>(paths: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let mut folders = BTreeSet::new();
-    for path in paths.filter(|path| path.ends_with(".rs")) {
+    // A folder with a module's tests and nothing else is no part of the structure.
+    for path in paths.filter(|path| path.ends_with(".rs") && !path.ends_with("/tests.rs")) {
         let Some((_, inner)) = path.split_once("/src/") else { continue };
         for (at, _) in inner.match_indices('/') {
             folders.insert(inner[..=at].to_owned());
@@ -74,8 +96,12 @@ mod tests {
 
     #[test]
     fn every_folder_below_src_is_asked_for() {
-        let paths =
-            ["a/src/lib.rs", "a/src/proxy/http/body.rs", "a/src/proxy/http/body/tests/x.rs", "README.md"];
+        let paths = [
+            "a/src/lib.rs",
+            "a/src/proxy/http/body.rs",
+            "a/src/proxy/http/body/tests/x.rs",
+            "a/src/proxy/tcp/tests.rs",
+        ];
         let expected = ["proxy/", "proxy/http/", "proxy/http/body/"];
         assert_eq!(folders(paths.into_iter()).into_iter().collect::<Vec<_>>(), expected);
     }
