@@ -3,11 +3,13 @@
 //! Three floors, arrows one way: `control` (desired state to tables) makes a `snapshot`
 //! (immutable), and `proxy` (bytes to bytes) serves from it.
 
+pub mod admin;
 pub mod app;
 pub mod capture;
 pub mod control;
 pub mod drain;
 pub mod ebpf;
+pub mod explain;
 pub mod limits;
 pub mod proxy;
 pub mod readiness;

@@ -6,8 +6,10 @@
 
 pub mod access_log;
 pub mod directory;
+pub mod endpoint_state;
 pub mod exposition;
 pub mod histogram;
+pub mod logging;
 pub mod metrics;
 pub mod pods;
 pub mod recent;

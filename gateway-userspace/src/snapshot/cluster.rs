@@ -43,6 +43,17 @@ pub enum UpstreamProtocol {
     Tcp,
 }
 
+impl UpstreamProtocol {
+    /// Lower-case word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// How an endpoint is chosen. Annotation `weir.dev/load-balancer` on the Service until
 /// BackendTrafficPolicy exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +65,17 @@ pub enum BalancePolicy {
     RoundRobin,
     /// Random by weight.
     Random,
+}
+
+impl BalancePolicy {
+    /// Lower-case word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LeastRequest => "least_request",
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+        }
+    }
 }
 
 /// A Service port as a destination. Carried over from snapshot to snapshot while its key exists, so

@@ -20,6 +20,17 @@ pub enum PortProtocol {
     Opaque,
 }
 
+impl PortProtocol {
+    /// Lower-case word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
 /// What the kernel does with a connect to this Service port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -31,6 +42,17 @@ pub enum Mode {
     Pass,
 }
 
+impl Mode {
+    /// The word of the annotation `weir.dev/mode`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::L7 => "l7",
+            Self::L4 => "l4",
+            Self::Pass => "pass",
+        }
+    }
+}
+
 /// What the kernel does while the proxy is dead or hung.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FailPolicy {
@@ -39,6 +61,16 @@ pub enum FailPolicy {
     Open,
     /// ECONNREFUSED at once.
     Closed,
+}
+
+impl FailPolicy {
+    /// The word of the annotation `weir.dev/fail-policy`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// A Service port as pods dial it.

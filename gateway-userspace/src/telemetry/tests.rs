@@ -1,3 +1,5 @@
+//! From records to what a scraper reads, and how records get to the log.
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -260,11 +262,13 @@ async fn a_reader_that_fell_asleep_is_woken_by_a_record() {
                 .await;
         })
     };
-    tokio::time::sleep(READ_INTERVAL * (QUIET_READINGS + 5)).await;
+    for _ in 0..QUIET_READINGS + 5 {
+        tokio::time::advance(READ_INTERVAL).await;
+    }
     let asked = tokio::time::Instant::now();
     worker.ended(example());
     while !telemetry.with_recent(|recent| recent.find("r-1").is_some()) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::advance(Duration::from_millis(1)).await;
         assert!(asked.elapsed() < SLEEP_MAX / 2, "nobody woke the reader");
     }
     stop.send(()).unwrap();

@@ -1,3 +1,5 @@
+//! Whether lines are true, and whole, and what happens when they cannot be written.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,27 @@
+//! Every Service port with its endpoints and their live state.
+
+use serde::Serialize;
+
+use super::AdminState;
+use super::server::Answer;
+use crate::explain::endpoint::EndpointView;
+
+#[derive(Debug, Serialize)]
+struct ClusterView {
+    /// `namespace/service:port`.
+    cluster: String,
+    protocol: &'static str,
+    balance: &'static str,
+    endpoints: Vec<EndpointView>,
+}
+
+pub(super) fn clusters(state: &dyn AdminState) -> Answer {
+    let snapshot = state.snapshot();
+    let view = |cluster: &crate::snapshot::cluster::Cluster| ClusterView {
+        cluster: cluster.key.to_string(),
+        protocol: cluster.protocol.as_str(),
+        balance: cluster.balance.as_str(),
+        endpoints: EndpointView::all(cluster, state.endpoint_states()),
+    };
+    Answer::json(&snapshot.clusters.iter().map(|cluster| view(cluster)).collect::<Vec<_>>())
+}

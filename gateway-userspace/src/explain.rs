@@ -1,0 +1,3 @@
+//! Pure: which way a call goes, and why not another.
+
+pub mod endpoint;

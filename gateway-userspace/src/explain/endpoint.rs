@@ -1,0 +1,130 @@
+//! Pure: each endpoint of a Service, in or out of rotation, and why.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::reason::Reason;
+use crate::snapshot::cluster::{Cluster, Endpoint};
+use crate::telemetry::endpoint_state::EndpointStates;
+
+/// Whether an endpoint takes new traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It does.
+    Ready,
+    /// Its pod says it is not ready.
+    NotReady,
+    /// Its pod ends.
+    Terminating,
+    /// Its pod ends, and it is the best there is: no endpoint is ready.
+    Fallback,
+    /// It failed, and rests.
+    Ejected,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 5] =
+        [Self::Ready, Self::NotReady, Self::Terminating, Self::Fallback, Self::Ejected];
+
+    /// Lower-case word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::NotReady => "not_ready",
+            Self::Terminating => "terminating",
+            Self::Fallback => "fallback",
+            Self::Ejected => "ejected",
+        }
+    }
+
+    /// True when it may get new traffic.
+    pub const fn is_in(self) -> bool {
+        matches!(self, Self::Ready | Self::Fallback)
+    }
+}
+
+/// One endpoint as `explain` and `clusters` show it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EndpointView {
+    /// Where.
+    pub address: SocketAddr,
+    /// In or out, and why.
+    pub state: State,
+    /// What it did, when ejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
+    /// Seconds until an ejected one may be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_in_seconds: Option<f64>,
+    /// Requests on it.
+    pub in_flight: u64,
+    /// Relative share.
+    pub weight: u32,
+    /// `namespace/pod`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub target: Box<str>,
+    /// Node it runs on.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub node: Box<str>,
+    /// Zone of that node.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub zone: Box<str>,
+}
+
+impl EndpointView {
+    /// The endpoints of a cluster at this moment.
+    pub fn all(cluster: &Cluster, states: &dyn EndpointStates) -> Vec<Self> {
+        let set = cluster.endpoints.load();
+        let any_active = set.endpoints.iter().any(Endpoint::is_active);
+        set.endpoints.iter().map(|endpoint| Self::of(endpoint, any_active, cluster, states)).collect()
+    }
+
+    fn of(endpoint: &Endpoint, any_active: bool, cluster: &Cluster, states: &dyn EndpointStates) -> Self {
+        let live = states.state(cluster.id, endpoint.address).unwrap_or_default();
+        let state = match live.ejection {
+            _ if endpoint.terminating && (any_active || !endpoint.serving) => State::Terminating,
+            _ if !endpoint.is_active() && !endpoint.is_fallback() => State::NotReady,
+            Some(_) => State::Ejected,
+            None if endpoint.is_active() => State::Ready,
+            None => State::Fallback,
+        };
+        let ejection = live.ejection.filter(|_| state == State::Ejected);
+        Self {
+            address: endpoint.address,
+            state,
+            cause: ejection.and_then(|e| e.cause).map(Reason::as_str),
+            back_in_seconds: ejection.map(|e| e.remaining.as_secs_f64()),
+            in_flight: live.in_flight,
+            weight: endpoint.weight,
+            target: (&*endpoint.target).into(),
+            node: (&*endpoint.node).into(),
+            zone: (&*endpoint.zone).into(),
+        }
+    }
+}
+
+impl fmt::Display for EndpointView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        if !self.target.is_empty() {
+            write!(f, " ({})", self.target)?;
+        }
+        match self.state {
+            State::Ready => f.write_str(" ok"),
+            State::Fallback => f.write_str(" ok: TERMINATING, but no other is ready"),
+            State::NotReady => f.write_str(" out: NOT READY"),
+            State::Terminating => f.write_str(" out: TERMINATING"),
+            State::Ejected => {
+                write!(f, " out: EJECTED {}", self.cause.unwrap_or("after failures"))?;
+                match self.back_in_seconds {
+                    Some(seconds) => write!(f, ", back in {seconds:.1} s"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
