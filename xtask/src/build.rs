@@ -25,9 +25,14 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let object = datapath::build(options.install || workspace::is_ci())?;
-    let binary = weir(options.release)?;
+    let (object, binary) = with_datapath(options.release, options.install)?;
     report(&object, &binary, begun)
+}
+
+/// Brings the object and the binary around it up to date.
+pub(crate) fn with_datapath(release: bool, install: bool) -> anyhow::Result<(Object, PathBuf)> {
+    let object = datapath::build(install || workspace::is_ci())?;
+    Ok((object, weir(release)?))
 }
 
 /// Builds the binary around whatever object there is; where it stands.

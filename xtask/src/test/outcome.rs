@@ -60,35 +60,28 @@ impl Outcome {
     }
 }
 
+/// What a test prints, and then why, when it finds that it cannot run here.
+const SKIPPED: &str = "SKIPPED: ";
+
 /// Reads the output of one test program.
 ///
-/// Counts come from its `test result:` line. A test that found at run time that it cannot run here prints
-/// `skipped: ` and why, and counts as skipped instead of passed. A program that never came to its
-/// result line, because it crashed or hung, is one failure.
+/// Counts come from its `test result:` line. A test that prints `SKIPPED: ` and why counts as skipped and not as
+/// passed. A program that never came to its result line, because it crashed or hung, is one failure.
 pub(super) fn read(output: &str, succeeded: bool) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut ended = false;
-    for line in output.lines() {
-        if let Some(result) = line.strip_prefix("test result:") {
-            ended = true;
-            outcome.passed += count(result, "passed");
-            outcome.failed += count(result, "failed");
-            outcome.skipped += count(result, "ignored");
-        } else if let Some(why) = line.strip_prefix("skipped: ") {
-            outcome.add(&Outcome::skipped(1, why));
-            // Counted as passed in the result line, which comes last.
-        }
+    for why in output.lines().filter_map(|line| line.strip_prefix(SKIPPED)) {
+        outcome.add(&Outcome::skipped(1, why));
     }
-    let found_at_run_time = outcome.skipped.min(outcome.passed).min(skips(output));
-    outcome.passed -= found_at_run_time;
-    if outcome.failed == 0 && (!ended || !succeeded) {
+    let result = output.lines().find_map(|line| line.strip_prefix("test result:"));
+    if let Some(result) = result {
+        outcome.passed = count(result, "passed").saturating_sub(outcome.skipped);
+        outcome.failed = count(result, "failed");
+        outcome.skipped += count(result, "ignored");
+    }
+    if outcome.failed == 0 && (result.is_none() || !succeeded) {
         outcome.failed = 1;
     }
     outcome
-}
-
-fn skips(output: &str) -> usize {
-    output.lines().filter(|line| line.starts_with("skipped: ")).count()
 }
 
 /// `12` from ` ok. 12 passed; 0 failed;` for `passed`.
@@ -123,7 +116,7 @@ mod tests {
     #[test]
     fn a_test_that_says_that_it_cannot_run_is_not_counted_as_passed() {
         let output =
-            "skipped: no cgroup2\nskipped: no cgroup2\ntest result: ok. 5 passed; 0 failed; 0 ignored\n";
+            "SKIPPED: no cgroup2\nSKIPPED: no cgroup2\ntest result: ok. 5 passed; 0 failed; 0 ignored\n";
         let outcome = read(output, true);
         assert_eq!(outcome.to_string(), "3 passed, 0 failed, 2 skipped");
         assert_eq!(outcome.reasons, ["no cgroup2"]);

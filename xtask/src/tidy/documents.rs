@@ -8,8 +8,10 @@ use crate::workspace;
 
 /// Where the codemap is.
 const CODEMAP: &str = "ARCHITECTURE.md";
+/// Levels of folders that it shows.
+const DEPTH_MAX: usize = 2;
 
-/// Every folder below a crate's `src` stands in the trees of the codemap.
+/// Every folder below a crate's `src`, two levels deep, stands in the trees of the codemap.
 pub(super) fn codemap(sources: &[Source], findings: &mut Vec<Finding>) {
     let map = sources.iter().find(|source| source.path == CODEMAP).map_or("", |source| source.text.as_str());
     let mapped = mapped(map);
@@ -41,13 +43,13 @@ fn mapped(map: &str) -> BTreeSet<String> {
     mapped
 }
 
-/// `gateway-userspace/src/proxy/http/body.rs` gives `proxy/` and `proxy/http/`.
+/// `gateway-userspace/src/proxy/http/body.rs` gives `proxy/` and `proxy/http/`; what is deeper is its parent's own matter.
 fn folders<'a>(paths: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let mut folders = BTreeSet::new();
     // A folder with a module's tests and nothing else is no part of the structure.
     for path in paths.filter(|path| path.ends_with(".rs") && !path.ends_with("/tests.rs")) {
         let Some((_, inner)) = path.split_once("/src/") else { continue };
-        for (at, _) in inner.match_indices('/') {
+        for (at, _) in inner.match_indices('/').take(DEPTH_MAX) {
             folders.insert(inner[..=at].to_owned());
         }
     }
@@ -102,7 +104,7 @@ mod tests {
             "a/src/proxy/http/body/tests/x.rs",
             "a/src/proxy/tcp/tests.rs",
         ];
-        let expected = ["proxy/", "proxy/http/", "proxy/http/body/"];
+        let expected = ["proxy/", "proxy/http/"];
         assert_eq!(folders(paths.into_iter()).into_iter().collect::<Vec<_>>(), expected);
     }
 

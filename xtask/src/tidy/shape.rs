@@ -10,9 +10,9 @@ fn report(source: &Source, line: usize, says: impl Into<String>, findings: &mut 
     findings.push(Finding { path: source.path.clone(), line, says: says.into() });
 }
 
-/// `//! What this file is for.`, before anything else.
+/// `//! What this file is for.`, before anything else. The `tests.rs` of a module is introduced by that module.
 pub(super) fn first_sentence(source: &Source, findings: &mut Vec<Finding>) {
-    if !source.is_rust() {
+    if !source.is_rust() || source.path.ends_with("/tests.rs") {
         return;
     }
     let paragraph: Vec<&str> = source
@@ -57,14 +57,19 @@ pub(super) fn ignored_tests(source: &Source, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A test waits for a condition with a deadline, never for time to pass.
+/// A test waits for a condition with a deadline, never for time to pass. Where time is paused, none does.
 pub(super) fn sleeping_tests(source: &Source, findings: &mut Vec<Finding>) {
-    const SLEEPS: [&str; 3] = ["thread::sleep", "time::sleep", "sleep("];
     if allowed::SLEEP.iter().any(|(path, _)| *path == source.path) {
         return;
     }
-    for (line, _) in source.tests().filter(|(_, code)| SLEEPS.iter().any(|sleep| code.contains(sleep))) {
-        report(source, line, "a test sleeps: wait for what it waits for", findings);
+    let mut paused = false;
+    for (line, code) in source.tests() {
+        if code.contains("test]") || code.contains("::test(") {
+            paused = code.contains("start_paused = true");
+        }
+        if code.contains("sleep(") && !paused {
+            report(source, line, "a test sleeps: wait for what it waits for", findings);
+        }
     }
 }
 
@@ -126,6 +131,8 @@ mod tests {
         let text = "//! A.\nfn a() { std::thread::sleep(x); }\n#[cfg(test)]\nmod tests {\n    #[ignore]\n    fn b() { thread::sleep(x); }\n}\n";
         assert_eq!(findings(super::sleeping_tests, "x/src/a.rs", text), [6]);
         assert_eq!(findings(super::ignored_tests, "x/src/a.rs", text), [5]);
+        let paused = "//! A.\n#[tokio::test(start_paused = true)]\nasync fn a() { sleep(x) }\n#[test]\nfn b() { sleep(x) }\n";
+        assert_eq!(findings(super::sleeping_tests, "tests/it/a.rs", paused), [5]);
     }
 
     #[test]
