@@ -16,3 +16,4 @@ pub mod readiness;
 pub mod reason;
 pub mod snapshot;
 pub mod telemetry;
+pub mod worker;

@@ -1,33 +1,148 @@
 //! The data plane: bytes in, bytes out. Knows snapshots, not where they come from.
 
+pub mod clock;
 pub mod filter;
 pub mod http;
 pub mod listener;
+pub mod shutdown;
 pub mod upstream;
+pub mod view;
 
+use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
-
-use crate::snapshot::frontend::Frontend;
-use crate::snapshot::listener::Listener;
-use crate::telemetry::record::PodId;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use crate::limits::Limits;
+use crate::snapshot::store::SnapshotStore;
+use crate::telemetry::record::{Observe, PodId};
+use tokio::sync::Notify;
+use view::Views;
+
+/// Makes the sockets of upstream connections.
+pub trait SocketFactory: Send + Sync {
+    /// A non-blocking TCP socket of `netns`, or of this process's own namespace.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn stream(&self, netns: Option<BorrowedFd<'_>>, domain: socket2::Domain) -> io::Result<socket2::Socket>;
+}
+
+/// Knows where captured connections wanted to go.
+pub trait OriginalDestinations: Send + Sync {
+    /// What the client in the namespace dialled, once: `peer` and `local` are those of the accepted
+    /// socket. `None` when no capture led it here.
+    fn take(&self, netns_cookie: u64, peer: SocketAddr, local: SocketAddr) -> Option<SocketAddr>;
+}
+
+/// What the workers of a process share. Written per connection or failure, never per request.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Downstream connections of the process.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// The data plane of one worker: what every connection of it refers to.
+pub struct Proxy {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) views: Views,
+    pub sockets: Arc<dyn SocketFactory>,
+    pub(crate) destinations: Arc<dyn OriginalDestinations>,
+    pub(crate) observe: Box<dyn Observe>,
+    pub(crate) shared: Arc<Shared>,
+    /// Downstream connections of this worker.
+    open: Cell<usize>,
+    none_open: Notify,
+}
+
+impl Proxy {
+    /// With no connections.
+    pub fn new(
+        store: Arc<SnapshotStore>,
+        limits: Arc<Limits>,
+        sockets: Arc<dyn SocketFactory>,
+        destinations: Arc<dyn OriginalDestinations>,
+        observe: Box<dyn Observe>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            limits,
+            views: Views::new(store),
+            sockets,
+            destinations,
+            observe,
+            shared,
+            open: Cell::new(0),
+            none_open: Notify::new(),
+        }
+    }
+
+    pub(crate) fn opened(&self) {
+        self.open.set(self.open.get() + 1);
+        self.observe.downstream_connections(1);
+    }
+
+    pub(crate) fn closed(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        self.observe.downstream_connections(-1);
+        if self.open.get() == 0 {
+            self.none_open.notify_waiters();
+        }
+    }
+
+    /// Waits until there is no downstream connection.
+    pub(crate) async fn all_closed(&self) {
+        while self.open.get() > 0 {
+            self.none_open.notified().await;
+        }
+    }
+}
+
+/// A captured pod, as its home worker knows it.
+#[derive(Debug)]
+pub struct Pod {
+    /// Who it is.
+    pub id: PodId,
+    /// The number by which the kernel knows its namespace.
+    pub netns_cookie: u64,
+    /// Its namespace: upstream connections are made there.
+    pub netns: Arc<OwnedFd>,
+    /// Its downstream connections.
+    pub connections: Cell<usize>,
+}
 
 /// Where a downstream connection came in.
 #[derive(Debug, Clone)]
 pub enum Ingress {
-    /// An in-pod listener: the pod dialled a Service.
-    Pod {
-        /// The pod whose listener accepted: the client's identity.
-        pod: PodId,
-        /// What it dialled.
-        frontend: Arc<Frontend>,
-    },
-    /// A gateway listener.
-    Gateway(Arc<Listener>),
+    /// An in-pod listener: the pod dialled the Service address `Downstream::destination`.
+    Pod(Rc<Pod>),
+    /// A gateway listener, known by its configured address.
+    Gateway(SocketAddr),
+}
+
+impl Ingress {
+    /// The client's identity; `PodId(0)` for a gateway listener.
+    pub fn pod_id(&self) -> PodId {
+        match self {
+            Self::Pod(pod) => pod.id,
+            Self::Gateway(_) => PodId(0),
+        }
+    }
+
+    /// Where upstream connections are made; `None` is this process's own namespace.
+    pub fn netns(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Pod(pod) => Some(pod.netns.as_fd()),
+            Self::Gateway(_) => None,
+        }
+    }
 }
 
 /// One accepted connection.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Downstream {
     /// Peer address as `accept` gave it.
     pub peer: SocketAddr,

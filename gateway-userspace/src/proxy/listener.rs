@@ -1,3 +1,5 @@
 //! Where downstream connections come in.
 
+pub mod accept;
+pub mod connection;
 pub mod detect;

@@ -1,0 +1,136 @@
+//! Accepts connections, finds out where they wanted to go, and counts them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connection;
+use crate::proxy::shutdown::Shutdown;
+use crate::proxy::{Downstream, Ingress, Proxy};
+use crate::reason::Reason;
+
+/// Pause after the process ran out of descriptors or memory: `accept` would fail again at once.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// One listening socket.
+pub struct Listening {
+    socket: TcpListener,
+    local: SocketAddr,
+    ingress: Ingress,
+    shutdown: Shutdown,
+}
+
+/// A counted downstream connection. Drop it and the connection is no longer counted.
+pub struct Counted {
+    proxy: Rc<Proxy>,
+    ingress: Ingress,
+}
+
+impl Listening {
+    /// Takes over a bound, listening socket.
+    ///
+    /// # Errors
+    /// When the runtime cannot wait for it.
+    pub fn new(socket: std::net::TcpListener, ingress: Ingress, shutdown: Shutdown) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?;
+        Ok(Self { socket: TcpListener::from_std(socket)?, local, ingress, shutdown })
+    }
+
+    /// Accepts until the shutdown. What waits in the queue by then is still served.
+    pub async fn run(self, proxy: Rc<Proxy>) {
+        let mut ended = pin!(self.shutdown.started());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut ended => break,
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(&proxy, stream, peer),
+                    Err(error) => self.pause_after(&proxy, &error).await,
+                },
+            }
+        }
+        while let Some(Ok((stream, peer))) = self.socket.accept().now_or_never() {
+            self.admit(&proxy, stream, peer);
+        }
+    }
+
+    async fn pause_after(&self, proxy: &Proxy, error: &io::Error) {
+        if is_exhausted(error) {
+            proxy.observe.rejected(Reason::Overload);
+            tracing::warn!(%error, local = %self.local, "cannot accept connections");
+            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        }
+    }
+
+    fn admit(&self, proxy: &Rc<Proxy>, stream: TcpStream, peer: SocketAddr) {
+        let destination = match self.destination(proxy, peer) {
+            Ok(destination) => destination,
+            Err(reason) => return proxy.observe.rejected(reason),
+        };
+        let Some(counted) = Counted::new(proxy, &self.ingress) else {
+            return proxy.observe.rejected(Reason::Overflow);
+        };
+        // A socket that the peer has reset already says so later, where it is read.
+        let _ = stream.set_nodelay(true);
+        let downstream = Downstream { peer, destination, ingress: self.ingress.clone() };
+        let serving = connection::serve(Rc::clone(proxy), stream, downstream, self.shutdown.clone());
+        tokio::task::spawn_local(async move {
+            serving.await;
+            drop(counted);
+        });
+    }
+
+    fn destination(&self, proxy: &Proxy, peer: SocketAddr) -> Result<SocketAddr, Reason> {
+        match &self.ingress {
+            Ingress::Gateway(address) => Ok(*address),
+            Ingress::Pod(pod) => {
+                let dialled = proxy.destinations.take(pod.netns_cookie, peer, self.local);
+                let dialled = dialled.ok_or(Reason::SelfCall)?;
+                Ok(SocketAddr::new(dialled.ip().to_canonical(), dialled.port()))
+            }
+        }
+    }
+}
+
+/// Errors that only time, or the end of other connections, can heal.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
+}
+
+impl Counted {
+    /// `None` when the process or the pod has as many as it may have.
+    fn new(proxy: &Rc<Proxy>, ingress: &Ingress) -> Option<Self> {
+        let limits = &proxy.limits;
+        if let Ingress::Pod(pod) = ingress
+            && pod.connections.get() >= limits.pod_connections_max
+        {
+            return None;
+        }
+        if proxy.shared.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
+            proxy.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        if let Ingress::Pod(pod) = ingress {
+            pod.connections.set(pod.connections.get() + 1);
+        }
+        proxy.opened();
+        Some(Self { proxy: Rc::clone(proxy), ingress: ingress.clone() })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Ingress::Pod(pod) = &self.ingress {
+            pod.connections.set(pod.connections.get().saturating_sub(1));
+        }
+        self.proxy.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.proxy.closed();
+    }
+}
