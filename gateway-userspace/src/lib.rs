@@ -5,7 +5,9 @@
 
 pub mod admin;
 pub mod app;
+pub mod bootstrap;
 pub mod capture;
+pub mod cli;
 pub mod control;
 pub mod drain;
 pub mod ebpf;

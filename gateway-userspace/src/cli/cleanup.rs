@@ -1,0 +1,47 @@
+//! `weir cleanup`: removes everything that Weir has put into the kernel.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::output::Style;
+use super::{Failure, Format, Verdict};
+use crate::ebpf::{Datapath, PIN_ROOT};
+
+/// Detach Weir from the kernel: remove every pinned link and map
+///
+/// Safe to repeat, and safe when there is nothing. Pods then connect as if Weir had never been there. A gateway that
+/// still runs stops capturing: stop it first. Without this, `closed` Services stay closed while no gateway runs.
+#[derive(Debug, Args)]
+pub struct CleanupArgs {
+    /// Folder of the pins on a bpffs
+    #[arg(long, value_name = "PATH", default_value = PIN_ROOT)]
+    bpf_root: PathBuf,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+#[derive(Debug, Serialize)]
+struct Removed {
+    removed: Vec<String>,
+}
+
+/// Does it and says what it did.
+pub fn run(args: &CleanupArgs) -> Result<Verdict, Failure> {
+    let removed = Datapath::cleanup(&args.bpf_root).map_err(|e| Failure::Failed(e.to_string()))?;
+    match args.output {
+        Format::Json => super::output::json(&Removed { removed })?,
+        Format::Text => {
+            let style = Style::of(&std::io::stdout());
+            for what in &removed {
+                println!("{} removed {what}", style.ok());
+            }
+            if removed.is_empty() {
+                println!("{} nothing of Weir is in {}", style.ok(), args.bpf_root.display());
+            }
+        }
+    }
+    Ok(Verdict::Fine)
+}
