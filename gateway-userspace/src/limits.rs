@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Matches that an explanation of a routing decision tells about.
+pub const EXPLAIN_VERDICTS_MAX: usize = 32;
+
 /// Limits of the data plane and of what surrounds it. `Default` is the safe one.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -1,7 +1,25 @@
 //! Pure: from a request's host, path, method, headers and query to the rule that serves it.
 //!
-//! Precedence is the Gateway API's (HTTPRouteRule and GRPCRouteRule, "matches"). Indexed: the cost
-//! of `find` does not grow with the number of routes.
+//! Precedence is the Gateway API's (HTTPRouteRule and GRPCRouteRule, "matches"). Where the API leaves
+//! it open: a regular expression comes after an exact path and before every prefix, the longer
+//! pattern first; and a request that no rule of the most specific route hostname matches goes on to
+//! the rules of less specific ones, because the API wants a 404 only when no attached rule matches.
+//! Between listeners there is no such way on (`Section`).
+//!
+//! Indexed: the cost of `find` does not grow with the number of routes. Hosts and paths are found by
+//! hashes of the request's own labels and segments, and routes that differ only by the value of a
+//! header by a hash of that value. Looked at one by one are only entries that no request can tell
+//! apart by these: patterns that begin with no literal path segment, and matches of one path that
+//! differ by method, query or a header pattern.
+
+mod candidates;
+mod explain;
+mod host;
+mod matcher;
+mod path;
+mod precedence;
+#[cfg(test)]
+mod reference;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +29,9 @@ use http::{HeaderMap, Method};
 use super::cluster::Cluster;
 use super::filter::Filter;
 use crate::reason::Reason;
+use host::HostIndex;
+use path::PathIndex;
+use precedence::Precedence;
 
 /// A small number for a rule, stable over snapshots while its name exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -191,22 +212,76 @@ pub enum ValueMatcher {
 /// Finds the rule for a request.
 #[derive(Debug, Default)]
 pub struct Router {
-    sections: Vec<Section>,
+    /// Of all sections, best precedence first: an entry's number is its rank.
+    entries: Vec<Ranked>,
+    /// Hostnames of the sections, in the order given.
+    sections: Vec<Option<Box<str>>>,
+    /// By listener hostname, then by route hostname, then by path.
+    index: HostIndex<HostIndex<PathIndex>>,
+}
+
+/// An entry and the number of its section.
+#[derive(Debug)]
+struct Ranked {
+    section: usize,
+    entry: RouteEntry,
 }
 
 impl Router {
     /// Builds the index over `sections`.
     pub fn new(sections: Vec<Section>) -> Self {
-        Self { sections }
+        let mut entries: Vec<Ranked> = Vec::new();
+        let mut hostnames = Vec::with_capacity(sections.len());
+        for (number, section) in sections.into_iter().enumerate() {
+            entries.extend(section.entries.into_iter().map(|entry| Ranked { section: number, entry }));
+            hostnames.push(section.hostname);
+        }
+        // Stable: what is equal by its matches stays in the order given, oldest route first.
+        entries.sort_by_cached_key(|ranked| Precedence::of(&ranked.entry));
+        let mut index: HostIndex<HostIndex<PathIndex>> = HostIndex::default();
+        for hostname in &hostnames {
+            // A section without routes still takes the requests for its hostname.
+            index.slot(hostname.as_deref());
+        }
+        for (rank, Ranked { section, entry }) in entries.iter().enumerate() {
+            let section = index.slot(hostnames[*section].as_deref());
+            section.slot(entry.hostname.as_deref()).insert(rank, &entry.matcher.path, entry.rule.grpc);
+        }
+        let mut router = Self { entries, sections: hostnames, index };
+        let Self { entries, index, .. } = &mut router;
+        index.for_each(&mut |section| {
+            section.for_each(&mut |paths| paths.finish(&|rank| &entries[rank].entry.matcher));
+        });
+        router
     }
 
     /// The rule that serves `head`, or `None` (404, `Reason::NoRoute`).
     pub fn find<'r>(&'r self, head: &RequestHead<'_>) -> Option<RouteMatch<'r>> {
-        let entry = self.sections.first()?.entries.iter().find(|e| match &e.matcher.path {
-            PathMatcher::Prefix(p) => head.path.starts_with(&**p),
-            PathMatcher::Exact(p) => head.path == &**p,
-            PathMatcher::Regex(r) => r.is_match(head.path),
-        })?;
-        Some(RouteMatch { rule: &entry.rule, prefix_len: 0 })
+        let entry = &self.entries.get(self.search(head, &mut 0)?)?.entry;
+        Some(RouteMatch { rule: &entry.rule, prefix_len: entry.matcher.path.prefix_len() })
+    }
+
+    /// Each entry, best precedence first.
+    pub fn entries(&self) -> impl Iterator<Item = &RouteEntry> {
+        self.entries.iter().map(|ranked| &ranked.entry)
+    }
+
+    /// The rule of each entry: a rule with several matches or hostnames comes several times.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.entries().map(|entry| &entry.rule)
+    }
+
+    /// The rank of the entry that serves `head`. `examined` counts the entries looked at.
+    fn search(&self, head: &RequestHead<'_>, examined: &mut usize) -> Option<usize> {
+        let section = self.index.most_specific_first(head.host).next()?;
+        section.most_specific_first(head.host).find_map(|paths| {
+            paths.find(head, |rank| {
+                *examined += 1;
+                self.entries[rank].entry.matcher.holds(head)
+            })
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;
