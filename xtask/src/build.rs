@@ -36,7 +36,7 @@ pub(crate) fn with_datapath(release: bool, install: bool) -> anyhow::Result<(Obj
 }
 
 /// Builds the binary around whatever object there is; where it stands.
-pub(crate) fn weir(release: bool) -> anyhow::Result<PathBuf> {
+fn weir(release: bool) -> anyhow::Result<PathBuf> {
     let mut cargo = command::cargo();
     cargo.args(["build", "--package", "gateway-userspace", "--bin", "weir"]);
     if release {

@@ -21,7 +21,7 @@ pub(super) struct Program {
     package_dir: PathBuf,
 }
 
-/// One line of `cargo test --no-run --message-format=json`, as far as it matters here.
+/// One line of `cargo build --message-format=json`, as far as it matters here.
 #[derive(Deserialize)]
 struct Artifact {
     executable: Option<PathBuf>,
@@ -41,10 +41,13 @@ struct Profile {
     test: bool,
 }
 
-/// Compiles every test program of the workspace with one call of cargo.
+/// Compiles every program of the workspace, `weir` among them, and every test, with one call of cargo.
+///
+/// Two calls would build most dependencies twice: with the features that tests ask for, and without.
 pub(super) fn build_all() -> anyhow::Result<Vec<Program>> {
     let mut cargo = command::cargo();
-    cargo.args(["test", "--workspace", "--no-run", "--quiet", "--message-format=json-render-diagnostics"]);
+    cargo.args(["build", "--workspace", "--bins", "--tests", "--quiet"]);
+    cargo.arg("--message-format=json-render-diagnostics");
     if workspace::is_ci() {
         cargo.arg("--locked");
     }
