@@ -36,12 +36,13 @@ pub enum WorkerCommand {
     /// The pod is gone or released: its listeners close at once, its requests in flight finish, its
     /// pooled connections and its namespace are given up.
     RemovePod(PodId),
-    /// Serve a gateway listener on a socket of this worker's own (SO_REUSEPORT).
+    /// Serve a gateway listener on sockets of this worker's own (SO_REUSEPORT). One, unless a
+    /// process with more workers has handed its sockets over.
     AddGateway {
         /// Its address names it; what it serves is looked up in the newest snapshot.
         listener: Arc<Listener>,
         /// Bound and listening.
-        socket: TcpListener,
+        sockets: Vec<TcpListener>,
     },
     /// Stop serving the gateway listener of this configured address.
     RemoveGateway(SocketAddr),
@@ -155,7 +156,7 @@ impl Worker {
             match command {
                 WorkerCommand::AddPod(listener) => self.add_pod(listener),
                 WorkerCommand::RemovePod(pod) => self.remove_pod(pod),
-                WorkerCommand::AddGateway { listener, socket } => self.add_gateway(&listener, socket),
+                WorkerCommand::AddGateway { listener, sockets } => self.add_gateway(&listener, sockets),
                 WorkerCommand::RemoveGateway(address) => self.remove_gateway(address),
                 WorkerCommand::Drain => break,
             }
@@ -182,8 +183,8 @@ impl Worker {
         }
     }
 
-    fn add_gateway(&mut self, listener: &Listener, socket: TcpListener) {
-        let shutdown = self.serve(vec![socket], &Ingress::Gateway(listener.address));
+    fn add_gateway(&mut self, listener: &Listener, sockets: Vec<TcpListener>) {
+        let shutdown = self.serve(sockets, &Ingress::Gateway(listener.address));
         if let Some(old) = self.gateways.insert(listener.address, shutdown) {
             self.end(old);
         }
