@@ -1,0 +1,210 @@
+//! The datapath of this process: opened when the first pod needs it, kept in step with the snapshot.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use gateway_common::decision::Decision;
+
+use crate::capture::cgroup;
+use crate::drain::{Cause, DrainTrigger};
+use crate::ebpf::tables::KernelTables;
+use crate::ebpf::{Beat, Datapath, DatapathOptions, Flows};
+use crate::proxy::OriginalDestinations;
+use crate::snapshot::Snapshot;
+use crate::snapshot::store::SnapshotStore;
+
+/// Signs of life within the time after which the kernel takes this process for hung.
+const BEATS_PER_STALE_TIME: u32 = 6;
+
+/// Before a datapath that could not be opened is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// A process that lost the datapath waits this long to be told that its successor serves.
+const SUCCESSOR_GRACE: Duration = Duration::from_secs(10);
+
+/// Where the datapath attaches and pins.
+#[derive(Debug, Clone)]
+pub struct KernelOptions {
+    /// False: never opened.
+    pub enabled: bool,
+    /// As given by the user; found when not.
+    pub cgroup: Option<PathBuf>,
+    /// Folder of the pins.
+    pub pin_root: PathBuf,
+    /// Replace the process that has it.
+    pub takeover: bool,
+    /// Note each decision.
+    pub debug_log: bool,
+}
+
+/// The datapath, or why there is none.
+#[derive(Debug)]
+pub struct Kernel {
+    options: KernelOptions,
+    store: Arc<SnapshotStore>,
+    drain: DrainTrigger,
+    datapath: OnceLock<Arc<Datapath>>,
+    flows: Arc<OnceLock<Flows>>,
+    failure: Mutex<Option<(Instant, String)>>,
+    heartbeat: Mutex<Option<Sender<()>>>,
+}
+
+/// Tells workers where captured connections wanted to go.
+#[derive(Debug, Clone)]
+pub struct Destinations(Arc<OnceLock<Flows>>);
+
+impl OriginalDestinations for Destinations {
+    fn take(&self, netns_cookie: u64, peer: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
+        self.0.get()?.take(netns_cookie, peer, local.port())
+    }
+}
+
+impl Kernel {
+    /// Opens nothing yet. When another process takes the datapath over, `drain` is started.
+    pub fn new(options: KernelOptions, store: Arc<SnapshotStore>, drain: DrainTrigger) -> Self {
+        Self {
+            options,
+            store,
+            drain,
+            datapath: OnceLock::new(),
+            flows: Arc::default(),
+            failure: Mutex::new(None),
+            heartbeat: Mutex::new(None),
+        }
+    }
+
+    /// For the workers.
+    pub fn destinations(&self) -> Destinations {
+        Destinations(Arc::clone(&self.flows))
+    }
+
+    /// The datapath, when it is open.
+    pub fn get(&self) -> Option<&Arc<Datapath>> {
+        self.datapath.get()
+    }
+
+    /// The datapath; opened now if it was not, and brought in step with the snapshot.
+    ///
+    /// # Errors
+    /// Why it cannot be opened, and what to do. Tried again only after a while.
+    pub fn open(&self) -> Result<&Arc<Datapath>, String> {
+        if let Some(datapath) = self.datapath.get() {
+            return Ok(datapath);
+        }
+        if let Some((when, text)) = &*self.failure()
+            && when.elapsed() < RETRY_AFTER
+        {
+            return Err(text.clone());
+        }
+        let opened = self.try_open();
+        *self.failure() = opened.as_ref().err().map(|text| (Instant::now(), text.clone()));
+        let datapath = opened?;
+        Ok(self.datapath.get_or_init(|| datapath))
+    }
+
+    /// Why the datapath is not open; `None` when it is.
+    pub fn error(&self) -> Option<String> {
+        if self.datapath.get().is_some() {
+            return None;
+        }
+        let failure = self.failure().as_ref().map(|(_, text)| text.clone());
+        Some(failure.unwrap_or_else(|| match self.options.enabled {
+            true => "not needed: no pod is to be captured".to_owned(),
+            false => "capture is off (--capture off)".to_owned(),
+        }))
+    }
+
+    /// Makes the kernel's Services those of the snapshot.
+    pub fn sync(&self, snapshot: &Snapshot) {
+        let Some(datapath) = self.datapath.get() else { return };
+        match datapath.sync(&KernelTables::from_snapshot(snapshot)) {
+            Ok(report) => tracing::debug!(?report, "kernel tables are in step"),
+            Err(error) => tracing::error!(%error, "the kernel's Services are not those of the configuration"),
+        }
+    }
+
+    /// New connects go by their fail policy from now on.
+    pub fn retire(&self) {
+        self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(datapath) = self.datapath.get()
+            && let Err(error) = datapath.retire()
+        {
+            tracing::warn!(%error, "the kernel was not told that this gateway ends");
+        }
+    }
+
+    /// What the kernel counted.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.datapath.get().and_then(|d| d.counters().ok()).unwrap_or_default()
+    }
+
+    /// What the kernel decided lately, oldest first.
+    pub fn decisions(&self) -> Vec<Decision> {
+        self.datapath.get().map(|d| d.decisions()).unwrap_or_default()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_open(&self) -> Result<Arc<Datapath>, String> {
+        if !self.options.enabled {
+            return Err("capture is off (--capture off)".to_owned());
+        }
+        let options = DatapathOptions {
+            // What the binary lacks is said before what the machine lacks.
+            cgroup: match Datapath::is_embedded() {
+                true => cgroup::pods_directory(self.options.cgroup.as_deref()).map_err(|e| e.to_string())?,
+                false => PathBuf::new(),
+            },
+            pin_root: self.options.pin_root.clone(),
+            takeover: self.options.takeover,
+            debug_log: self.options.debug_log,
+            ..DatapathOptions::default()
+        };
+        let stale_after = options.stale_after;
+        let datapath = Arc::new(Datapath::open(&options).map_err(|e| e.to_string())?);
+        datapath.sync(&KernelTables::from_snapshot(&self.store.load())).map_err(|e| e.to_string())?;
+        self.flows.get_or_init(|| datapath.flows());
+        self.start_heartbeat(&datapath, stale_after / BEATS_PER_STALE_TIME)?;
+        tracing::info!(cgroup = %options.cgroup.display(), pins = %options.pin_root.display(), "datapath loaded");
+        Ok(datapath)
+    }
+
+    /// A thread of its own: a control runtime that is busy compiling is no hung process.
+    fn start_heartbeat(&self, datapath: &Arc<Datapath>, interval: Duration) -> Result<(), String> {
+        let (stop, stopped) = channel::<()>();
+        let (datapath, drain) = (Arc::clone(datapath), self.drain.clone());
+        let beating = move || {
+            loop {
+                match datapath.beat() {
+                    Ok(Beat::Owner) => {}
+                    Ok(Beat::Reattached) => {
+                        tracing::info!("the pods' cgroup was replaced: attached to the new one")
+                    }
+                    Ok(Beat::Superseded) => {
+                        tracing::info!("another gateway has taken the datapath over");
+                        // It says over the handover socket when it serves.
+                        if stopped.recv_timeout(SUCCESSOR_GRACE) == Err(RecvTimeoutError::Timeout) {
+                            drain.start(Cause::Replaced);
+                        }
+                        return;
+                    }
+                    Err(error) => tracing::error!(%error, "no sign of life to the kernel"),
+                }
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("heartbeat".into())
+            .spawn(beating)
+            .map_err(|e| format!("cannot start the heartbeat: {e}"))?;
+        *self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+        Ok(())
+    }
+}
