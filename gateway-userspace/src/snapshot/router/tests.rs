@@ -503,4 +503,18 @@ proptest! {
             .collect();
         compare(named(vec![section], true), &requests)?;
     }
+
+    #[test]
+    fn among_many_matches_of_one_path_the_router_finds_what_the_specification_finds(
+        matchers in prop::collection::vec(any_matcher(), 5..40),
+        requests in prop::collection::vec(any_request(), 1..8),
+    ) {
+        let crowd = |matcher| RouteEntry {
+            hostname: None,
+            matcher: Matcher { path: PathMatcher::default(), ..matcher },
+            rule: rule("", false),
+        };
+        let entries = matchers.into_iter().map(crowd).collect();
+        compare(named(vec![Section { hostname: None, entries }], false), &requests)?;
+    }
 }
