@@ -176,7 +176,7 @@ fn pick(key: &ServiceKey, mut current: ServiceValue) -> Option<Socket> {
         }
         let slot = context::random() % current.endpoints;
         let slot = EndpointKey { service: current.id, epoch: current.epoch, slot };
-        if let Some(found) = ENDPOINTS.get_ptr(&slot) {
+        if let Some(found) = ENDPOINTS.get_ptr(slot) {
             let endpoint = context::copy(found);
             if endpoint.is_sealed(&slot) {
                 return Some(endpoint.socket);

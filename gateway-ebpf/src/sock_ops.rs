@@ -27,5 +27,5 @@ pub fn try_record(ctx: &Segment<'_>) -> Result<(), Error> {
     }
     let key = FlowKey::new(mark.netns_cookie, ends.local(v4), mark.actual.port);
     let value = FlowValue { destination: mark.original, service: mark.service };
-    FLOWS.insert(&key, &value, 0).map_err(|_| Error::FlowLost)
+    FLOWS.insert(key, value, 0).map_err(|_| Error::FlowLost)
 }
