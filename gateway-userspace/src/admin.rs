@@ -6,6 +6,8 @@
 pub mod server;
 
 mod clusters;
+mod config_dump;
+mod explain;
 mod health;
 mod metrics;
 mod query;
@@ -17,6 +19,7 @@ use gateway_common::decision::Decision;
 
 use crate::capture::pod_table::PodStatus;
 use crate::control::report::StatusReport;
+use crate::limits::Limits;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::endpoint_state::EndpointStates;
@@ -41,6 +44,10 @@ pub trait AdminState: Send + Sync + 'static {
     fn telemetry(&self) -> &Telemetry;
     /// Live state of endpoints.
     fn endpoint_states(&self) -> &dyn EndpointStates;
+    /// `Limits::panic_threshold_percent` of the data plane.
+    fn panic_threshold_percent(&self) -> u32 {
+        Limits::default().panic_threshold_percent
+    }
     /// Starts draining; the process ends when it is done.
     fn drain(&self);
 }

@@ -6,8 +6,9 @@ use super::AdminState;
 use super::server::Answer;
 use crate::explain::endpoint::EndpointView;
 
+/// One Service port.
 #[derive(Debug, Serialize)]
-struct ClusterView {
+pub(super) struct ClusterView {
     /// `namespace/service:port`.
     cluster: String,
     protocol: &'static str,
@@ -16,6 +17,11 @@ struct ClusterView {
 }
 
 pub(super) fn clusters(state: &dyn AdminState) -> Answer {
+    Answer::json(&views(state))
+}
+
+/// By name.
+pub(super) fn views(state: &dyn AdminState) -> Vec<ClusterView> {
     let snapshot = state.snapshot();
     let view = |cluster: &crate::snapshot::cluster::Cluster| ClusterView {
         cluster: cluster.key.to_string(),
@@ -23,5 +29,5 @@ pub(super) fn clusters(state: &dyn AdminState) -> Answer {
         balance: cluster.balance.as_str(),
         endpoints: EndpointView::all(cluster, state.endpoint_states()),
     };
-    Answer::json(&snapshot.clusters.iter().map(|cluster| view(cluster)).collect::<Vec<_>>())
+    snapshot.clusters.iter().map(|cluster| view(cluster)).collect()
 }

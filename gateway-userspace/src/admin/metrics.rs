@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use gateway_common::counter::Counter;
 use http::StatusCode;
 
 use super::AdminState;
@@ -30,10 +31,14 @@ fn facts(state: &dyn AdminState) -> Facts {
     for pod in state.pods() {
         *pods.entry(pod.state).or_default() += 1;
     }
+    let outcomes = Counter::ALL.map(Counter::as_str);
+    let (connects, datapath_events) =
+        state.connects().into_iter().partition(|(name, _)| outcomes[..Counter::OUTCOMES].contains(name));
     Facts {
         generation: snapshot.generation,
         endpoints: endpoints.into_iter().collect(),
-        connects: state.connects(),
+        connects,
+        datapath_events,
         pods: pods.into_iter().collect(),
         conditions: conditions(&state.report()),
     }

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-/// Parameters in the order they came, decoded.
+/// Parameters in the order they came, decoded. A name may come more than once.
 #[derive(Debug, Default)]
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -24,6 +24,10 @@ impl Query {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
+    }
+
     /// Whether `output=text` is asked for; JSON otherwise.
     pub(super) fn wants_text(&self) -> bool {
         self.get("output") == Some("text")
@@ -35,9 +39,10 @@ mod tests {
     use super::Query;
 
     #[test]
-    fn values_are_decoded() {
-        let query = Query::parse("url=http%3A%2F%2Fcart%2F%3Fa%26b&flag");
+    fn values_are_decoded_and_names_may_repeat() {
+        let query = Query::parse("url=http%3A%2F%2Fcart%2F%3Fa%26b&header=x%3A1&header=y:2&flag");
         assert_eq!(query.get("url"), Some("http://cart/?a&b"));
+        assert_eq!(query.all("header"), ["x:1", "y:2"]);
         assert_eq!(query.get("flag"), Some(""));
         assert_eq!(query.get("none"), None);
     }

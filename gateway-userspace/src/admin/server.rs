@@ -22,7 +22,7 @@ use tokio::task::{AbortHandle, JoinSet};
 pub use socket::{AdminSocket, SocketError};
 
 use super::query::Query;
-use super::{AdminState, clusters, health, metrics, status};
+use super::{AdminState, clusters, config_dump, explain, health, metrics, status};
 
 /// Connections at a time. Beyond it the one that has been silent for longest makes room.
 const CONNECTIONS_MAX: usize = 64;
@@ -160,8 +160,10 @@ fn answer(request: &Request<Incoming>, state: &dyn AdminState, access: Access) -
         "/livez" => health::livez(),
         "/readyz" => health::readyz(state),
         "/metrics" => metrics::metrics(state, request.headers().get(ACCEPT).and_then(|v| v.to_str().ok())),
+        "/config_dump" => config_dump::config_dump(state),
         "/clusters" => clusters::clusters(state),
         "/status" => status::status(state, &query),
+        "/explain" => explain::explain(state, &query),
         "/drain" if access == Access::ReadOnly => {
             Answer::error(StatusCode::FORBIDDEN, "draining is for the Unix socket only")
         }
@@ -173,7 +175,8 @@ fn answer(request: &Request<Incoming>, state: &dyn AdminState, access: Access) -
     }
 }
 
-const PATHS: [&str; 6] = ["/livez", "/readyz", "/metrics", "/clusters", "/status", "/drain"];
+const PATHS: [&str; 8] =
+    ["/livez", "/readyz", "/metrics", "/config_dump", "/clusters", "/status", "/explain", "/drain"];
 
 fn response(answer: Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));

@@ -23,6 +23,8 @@ pub enum State {
     Fallback,
     /// It failed, and rests.
     Ejected,
+    /// Its weight is 0.
+    ZeroWeight,
 }
 
 impl State {
@@ -38,6 +40,7 @@ impl State {
             Self::Terminating => "terminating",
             Self::Fallback => "fallback",
             Self::Ejected => "ejected",
+            Self::ZeroWeight => "zero_weight",
         }
     }
 
@@ -88,6 +91,7 @@ impl EndpointView {
         let state = match live.ejection {
             _ if endpoint.terminating && (any_active || !endpoint.serving) => State::Terminating,
             _ if !endpoint.is_active() && !endpoint.is_fallback() => State::NotReady,
+            _ if endpoint.weight == 0 => State::ZeroWeight,
             Some(_) => State::Ejected,
             None if endpoint.is_active() => State::Ready,
             None => State::Fallback,
@@ -117,6 +121,7 @@ impl fmt::Display for EndpointView {
             State::Ready => f.write_str(" ok"),
             State::Fallback => f.write_str(" ok: TERMINATING, but no other is ready"),
             State::NotReady => f.write_str(" out: NOT READY"),
+            State::ZeroWeight => f.write_str(" out: WEIGHT 0"),
             State::Terminating => f.write_str(" out: TERMINATING"),
             State::Ejected => {
                 write!(f, " out: EJECTED {}", self.cause.unwrap_or("after failures"))?;
@@ -126,5 +131,83 @@ impl fmt::Display for EndpointView {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::snapshot::cluster::{BalancePolicy, ClusterId, ClusterKey, EndpointSet, UpstreamProtocol};
+    use crate::snapshot::store::EndpointSlot;
+    use crate::telemetry::endpoint_state::{Ejection, EndpointState};
+
+    fn endpoint(last: u8, ready: bool, serving: bool, terminating: bool) -> Endpoint {
+        Endpoint {
+            address: SocketAddr::from(([10, 1, 2, last], 80)),
+            ready,
+            serving,
+            terminating,
+            weight: 1,
+            target: "".into(),
+            node: "".into(),
+            zone: "".into(),
+        }
+    }
+
+    fn lines(endpoints: Vec<Endpoint>, states: &dyn EndpointStates) -> Vec<String> {
+        let cluster = Cluster {
+            key: ClusterKey { namespace: "shop".into(), service: "cart".into(), port: 80 },
+            id: ClusterId(0),
+            protocol: UpstreamProtocol::Http,
+            balance: BalancePolicy::LeastRequest,
+            connect_timeout: Duration::from_secs(1),
+            endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints })),
+        };
+        EndpointView::all(&cluster, states).iter().map(EndpointView::to_string).collect()
+    }
+
+    struct Ejected(SocketAddr);
+
+    impl EndpointStates for Ejected {
+        fn state(&self, _: ClusterId, address: SocketAddr) -> Option<EndpointState> {
+            let ejection =
+                Ejection { cause: Some(Reason::ConnectRefused), remaining: Duration::from_secs(4) };
+            Some(EndpointState { in_flight: 2, ejection: (address == self.0).then_some(ejection) })
+        }
+    }
+
+    #[test]
+    fn each_endpoint_says_whether_it_is_in_and_why_not() {
+        let idle = Endpoint { weight: 0, ..endpoint(5, true, true, false) };
+        let endpoints = vec![
+            endpoint(1, true, true, false),
+            endpoint(2, true, true, false),
+            endpoint(3, false, false, false),
+            endpoint(4, false, true, true),
+            idle,
+        ];
+        assert_eq!(
+            lines(endpoints, &Ejected(SocketAddr::from(([10, 1, 2, 2], 80)))),
+            [
+                "10.1.2.1:80 ok",
+                "10.1.2.2:80 out: EJECTED connect_refused, back in 4.0 s",
+                "10.1.2.3:80 out: NOT READY",
+                "10.1.2.4:80 out: TERMINATING",
+                "10.1.2.5:80 out: WEIGHT 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_terminating_endpoint_is_in_when_it_is_the_last_that_serves() {
+        let endpoints = vec![endpoint(1, false, true, true), endpoint(2, false, false, true)];
+        let none = crate::telemetry::endpoint_state::NoEndpointStates;
+        assert_eq!(
+            lines(endpoints, &none),
+            ["10.1.2.1:80 ok: TERMINATING, but no other is ready", "10.1.2.2:80 out: TERMINATING"]
+        );
     }
 }

@@ -27,6 +27,8 @@ pub struct Facts {
     pub endpoints: Vec<(&'static str, u64)>,
     /// Connects that the kernel decided on, by verdict.
     pub connects: Vec<(&'static str, u64)>,
+    /// What else the kernel programs counted, by name.
+    pub datapath_events: Vec<(&'static str, u64)>,
     /// Pods of this node by state of their capture.
     pub pods: Vec<(&'static str, u64)>,
     /// Conditions of objects, counted.
@@ -240,6 +242,10 @@ fn fact_families(text: &mut Exposition, facts: &Facts) {
     text.family("weir_connects", Kind::Counter, "Connects the kernel decided on, by verdict.");
     for (verdict, count) in &facts.connects {
         text.sample(&LabelText::default().with("verdict", verdict), count);
+    }
+    text.family("weir_datapath_events", Kind::Counter, "What the kernel programs met besides, by event.");
+    for (event, count) in &facts.datapath_events {
+        text.sample(&LabelText::default().with("event", event), count);
     }
     text.family("weir_captured_pods", Kind::Gauge, "Pods of this node by state of their capture.");
     for (state, count) in &facts.pods {

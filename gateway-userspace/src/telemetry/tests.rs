@@ -189,6 +189,7 @@ fn every_family_is_there_in_both_formats_with_one_type_each() {
         generation: 4,
         endpoints: vec![("ready", 3)],
         connects: vec![("l7", 9)],
+        datapath_events: vec![("flow_lost", 1)],
         pods: vec![("captured", 2)],
         conditions: vec![ConditionCount {
             kind: "HTTPRoute",
@@ -212,6 +213,7 @@ fn every_family_is_there_in_both_formats_with_one_type_each() {
         ("weir_config_apply_seconds".into(), 0.03),
         ("weir_endpoint_state{state=\"ready\"}".into(), 3.0),
         ("weir_connects_total{verdict=\"l7\"}".into(), 9.0),
+        ("weir_datapath_events_total{event=\"flow_lost\"}".into(), 1.0),
         ("weir_captured_pods{state=\"captured\"}".into(), 2.0),
         ("weir_access_log_dropped_total{at=\"ring\"}".into(), 0.0),
         (

@@ -43,7 +43,7 @@ impl AdminState for Process {
         Some("no CAP_BPF".to_owned())
     }
     fn connects(&self) -> Vec<(&'static str, u64)> {
-        vec![("steered", 3)]
+        vec![("steered", 3), ("flow_lost", 1)]
     }
     fn decisions(&self) -> Vec<Decision> {
         Vec::new()
@@ -124,6 +124,7 @@ fn a_scrape_gets_the_format_it_asks_for() {
     let (status, plain) = ask(&served.path, "GET", "/metrics");
     assert_eq!(status, 200);
     assert!(plain.contains("weir_config_generation 7\n") && plain.contains("{verdict=\"steered\"} 3\n"));
+    assert!(plain.contains("weir_datapath_events_total{event=\"flow_lost\"} 1\n"));
 }
 
 #[test]
