@@ -1,6 +1,8 @@
 //! Pure: what a connect hook decided, for `explain`.
 
-use crate::addr::Socket;
+use core::mem::size_of;
+
+use crate::addr::{Address, Port, Socket};
 use crate::layout::abi;
 
 /// One decision about one connect. Connects that have nothing to do with a Service are not recorded.
@@ -31,6 +33,40 @@ pub struct Decision {
     pub reserved: u32,
 }
 abi!(Decision, 88);
+
+impl Decision {
+    /// From a record of the ring, as the programs wrote it.
+    pub fn from_bytes(bytes: &[u8; size_of::<Self>()]) -> Self {
+        let mut words =
+            bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+        let mut word = || words.next().unwrap_or(0);
+        let mut long = || {
+            let halves = [word(), word()].map(u32::to_ne_bytes);
+            let [[a, b, c, d], [e, f, g, h]] = halves;
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+        };
+        let (time_ns, netns_cookie, cgroup) = (long(), long(), long());
+        let mut socket = || {
+            let address = Address([word(), word(), word(), word()]);
+            let [a, b, c, d] = word().to_ne_bytes();
+            Socket { address, port: Port([a, b]), reserved: [c, d] }
+        };
+        let (original, actual) = (socket(), socket());
+        Self {
+            time_ns,
+            netns_cookie,
+            cgroup,
+            original,
+            actual,
+            service: word(),
+            pod: word(),
+            process: word(),
+            outcome: word(),
+            cause: word(),
+            reserved: word(),
+        }
+    }
+}
 
 /// How many decisions one CPU records in one window of [`WINDOW_SHIFT`]; the rest is only counted.
 pub const RECORDS_PER_WINDOW: u64 = 64;

@@ -3,7 +3,7 @@
 use core::mem::size_of;
 
 use crate::counter::Counter;
-use crate::decision::{Budget, Decision};
+use crate::decision::Decision;
 use crate::endpoint::{EndpointKey, EndpointValue};
 use crate::flow::{FlowKey, FlowValue, SocketMark};
 use crate::pod::{PodKey, PodValue};
@@ -67,7 +67,6 @@ const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
 const SK_STORAGE: u32 = 24;
-const RINGBUF: u32 = 27;
 /// `BPF_F_NO_PREALLOC`: memory grows with use. SK_STORAGE demands it.
 pub const NO_PREALLOC: u32 = 1;
 
@@ -75,8 +74,9 @@ const fn shape(name: &'static str, kind: u32, key: usize, value: usize, entries:
     Shape { name, kind, key: key as u32, value: value as u32, entries, flags }
 }
 
-/// Every pinned map.
-pub const SHAPES: [Shape; 10] = [
+/// Every pinned map. The ring of decisions and its budget are not among them: they belong to the process
+/// that loaded the programs.
+pub const SHAPES: [Shape; 8] = [
     shape(STATE, ARRAY, 4, size_of::<u64>(), state::WORDS, 0),
     shape(PODS, HASH, size_of::<PodKey>(), size_of::<PodValue>(), PODS_MAX, NO_PREALLOC),
     shape(SERVICES, HASH, size_of::<ServiceKey>(), size_of::<ServiceValue>(), SERVICES_MAX, NO_PREALLOC),
@@ -85,8 +85,6 @@ pub const SHAPES: [Shape; 10] = [
     shape(MARKS, SK_STORAGE, 4, size_of::<SocketMark>(), 0, NO_PREALLOC),
     shape(LISTENERS, SK_STORAGE, 4, size_of::<u64>(), 0, NO_PREALLOC),
     shape(COUNTERS, PERCPU_ARRAY, 4, size_of::<u64>(), Counter::ALL.len() as u32, 0),
-    shape(DECISIONS, RINGBUF, 0, 0, DECISIONS_BYTES, 0),
-    shape(BUDGET, PERCPU_ARRAY, 4, size_of::<Budget>(), 1, 0),
 ];
 
 /// A record of the ring; user space refuses any other length.

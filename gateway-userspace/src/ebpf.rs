@@ -1,19 +1,38 @@
 //! The kernel half, as the rest of the gateway sees it. Only `ebpf*` knows aya.
 //!
-//! With no object embedded, or where the kernel or the privileges do not allow it, `Datapath::open`
+//! With no object embedded, or where the kernel or the privileges do not allow it, [`Datapath::open`]
 //! says why and what to do; the proxy serves its gateway listeners all the same.
 
+pub mod cgroup;
+mod maps;
+mod pins;
+mod plan;
+pub mod preflight;
+mod program;
+mod sys;
 pub mod tables;
 
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
-use gateway_common::decision::Decision;
-use gateway_common::state::HEARTBEAT_STALE_NS;
+use aya::Ebpf;
+use aya::programs::ProgramError;
+use gateway_common::addr::Port;
+pub use gateway_common::counter::Counter;
+pub use gateway_common::decision::Decision;
+use gateway_common::flow::{FlowKey, FlowValue};
+use gateway_common::names::{self, Shape};
+use gateway_common::state::{self, HEARTBEAT_STALE_NS};
 
+use self::maps::Maps;
+use self::pins::{Lock, Pins};
+use self::plan::Mirror;
+use self::preflight::{Facts, Finding};
+use self::program::{Constants, Links};
 use self::tables::{KernelService, KernelTables};
 use crate::telemetry::record::PodId;
 
@@ -53,6 +72,97 @@ pub enum DatapathError {
     /// The binary was built without the eBPF object.
     #[error("this weir was built without its datapath: build it with `cargo xtask build`")]
     NotEmbedded,
+    /// Something that the datapath needs is missing; one line each.
+    #[error("{}", Lines(.0))]
+    Preflight(Vec<Finding>),
+    /// Another process owns the pins.
+    #[error("another weir runs on this node ({owner}): stop it, or start this one with --takeover")]
+    AlreadyRunning {
+        /// `pid 4711`, or what is known instead.
+        owner: String,
+    },
+    /// Another process has taken the datapath over; this one may only drain.
+    #[error("another weir has taken the datapath over: this one drains")]
+    Superseded,
+    /// The folder of pins cannot be used.
+    #[error("{}: {source}", path.display())]
+    Pin {
+        /// What was touched.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A pinned map is not what this version's programs expect.
+    #[error(
+        "{} is a map of another layout (type {} key {} value {} entries {}): remove the pins with `weir cleanup`",
+        path.display(), found.kind, found.key, found.value, found.entries
+    )]
+    Shape {
+        /// The pin.
+        path: PathBuf,
+        /// What it is.
+        found: Shape,
+        /// What it should be.
+        expected: Shape,
+    },
+    /// The object could not be loaded.
+    #[error("the kernel refused the datapath's maps: {}", chain(.0))]
+    Load(#[source] aya::EbpfError),
+    /// A program could not be loaded or attached.
+    #[error("the kernel refused program {program}: {}", first_line(.source))]
+    Program {
+        /// Which one.
+        program: String,
+        /// The verifier's answer; the whole of it in `Debug`.
+        source: ProgramError,
+    },
+    /// The cgroup cannot be opened.
+    #[error("cgroup {}: {source}", path.display())]
+    Cgroup {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A program could not be attached to the cgroup.
+    #[error("cannot attach {program} to {}: {source}", cgroup.display())]
+    Attach {
+        /// Which one.
+        program: &'static str,
+        /// The directory.
+        cgroup: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A map refused a read or write.
+    #[error("map {map}: {source}")]
+    Map {
+        /// Which one.
+        map: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// Findings, a line each.
+struct Lines<'a>(&'a [Finding]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The verifier writes pages; its first line says what happened.
+fn first_line(error: &ProgramError) -> String {
+    chain(error).lines().next().unwrap_or_default().to_owned()
 }
 
 /// A pod to capture.
@@ -94,95 +204,230 @@ pub enum Beat {
     Superseded,
 }
 
-/// The loaded, attached and pinned datapath.
-#[derive(Debug)]
+/// The loaded, attached and pinned datapath. Dropping it leaves the programs attached and declares the
+/// proxy gone: connects then go by the fail policy of their Service.
 pub struct Datapath {
-    never: Infallible,
+    inner: Mutex<Inner>,
+    flows: Flows,
+}
+
+struct Inner {
+    ebpf: Ebpf,
+    pins: Pins,
+    maps: Maps,
+    links: Links,
+    mirror: Mirror,
+    incarnation: u64,
+    /// The folder's lock; an old owner that drains may still have it.
+    owned: Option<Lock>,
 }
 
 impl Datapath {
     /// Whether this binary carries the eBPF object.
     pub fn is_embedded() -> bool {
-        false
+        program::object().is_some()
     }
 
     /// Loads and verifies the programs, pins maps and links or takes them over.
-    pub fn open(_options: &DatapathOptions) -> Result<Self, DatapathError> {
-        Err(DatapathError::NotEmbedded)
+    ///
+    /// What an earlier process left goes on working until [`Datapath::sync`] and [`Datapath::enroll`]
+    /// replace it piece by piece.
+    pub fn open(options: &DatapathOptions) -> Result<Self, DatapathError> {
+        let object = program::object().ok_or(DatapathError::NotEmbedded)?;
+        let findings = Facts::gather(&options.cgroup, &options.pin_root).findings();
+        if !findings.is_empty() {
+            return Err(DatapathError::Preflight(findings));
+        }
+        let pins = Pins::open(&options.pin_root)?;
+        if !options.takeover
+            && let Some(owner) = pins.owner()?
+        {
+            return Err(DatapathError::AlreadyRunning { owner });
+        }
+        let owned = pins.try_own()?;
+        if owned.is_none() && !options.takeover {
+            let owner = pins.owner()?.unwrap_or_else(|| "it has just started".to_owned());
+            return Err(DatapathError::AlreadyRunning { owner });
+        }
+        pins.check_shapes()?;
+        let constants = Constants::new(options)?;
+        let mut ebpf = program::load(object, &pins, &constants)?;
+        let mut maps = Maps::new(&mut ebpf)?;
+        program::watch_own_exit(&mut ebpf)?;
+        let mirror = {
+            let _write = pins.write_lock()?;
+            maps.beat()?;
+            maps.set_word(state::ALIVE, constants.incarnation)?;
+            maps.services.read_back()?
+        };
+        if owned.is_some() {
+            maps.flush_flows()?;
+        }
+        let links = Links::attach(&ebpf, &pins, &options.cgroup)?;
+        pins.remove_orphaned_versions()?;
+        let flows = Flows { map: Arc::new(pins.open_map(names::FLOWS)?) };
+        let incarnation = constants.incarnation;
+        let inner = Mutex::new(Inner { ebpf, pins, maps, links, mirror, incarnation, owned });
+        Ok(Self { inner, flows })
     }
 
-    /// Makes the kernel's Services equal to `tables`, adding before removing.
-    pub fn sync(&self, _tables: &KernelTables) -> Result<SyncReport, DatapathError> {
-        match self.never {}
+    /// Makes the kernel's Services equal to `tables`, adding before removing. A Service that the kernel
+    /// has no room for keeps its old state; the others are written, and the first error comes back.
+    pub fn sync(&self, tables: &KernelTables) -> Result<SyncReport, DatapathError> {
+        self.write(|inner| inner.mirror.sync(&mut inner.maps.services, tables))
     }
 
     /// Replaces the endpoints of one Service port. When it returns, no new connect is sent to an endpoint
-    /// that is not among them.
-    pub fn sync_endpoints(&self, _service: &KernelService) -> Result<SyncReport, DatapathError> {
-        match self.never {}
+    /// that is not among them. A Service that `sync` has not brought is left alone.
+    pub fn sync_endpoints(&self, service: &KernelService) -> Result<SyncReport, DatapathError> {
+        self.write(|inner| inner.mirror.sync_endpoints(&mut inner.maps.services, service))
     }
 
     /// Captures a pod, or replaces its entry in one step.
-    pub fn enroll(&self, _pod: &PodEntry) -> Result<(), DatapathError> {
-        match self.never {}
+    pub fn enroll(&self, pod: &PodEntry) -> Result<(), DatapathError> {
+        let mut inner = self.lock();
+        inner.check_owner()?;
+        inner.maps.put_pod(pod)
     }
 
     /// Stops capturing a pod. No error when it was not captured.
-    pub fn unenroll(&self, _netns_cookie: u64) -> Result<(), DatapathError> {
-        match self.never {}
+    pub fn unenroll(&self, netns_cookie: u64) -> Result<(), DatapathError> {
+        let mut inner = self.lock();
+        inner.check_owner()?;
+        inner.maps.remove_pod(netns_cookie)
     }
 
-    /// Forgets captured pods that are not among `keep`: those of an earlier process that are gone.
-    pub fn retain_pods(&self, _keep: &[u64]) -> Result<usize, DatapathError> {
-        match self.never {}
+    /// Forgets captured pods that are not among `keep`: those of an earlier process that are gone. Says how
+    /// many there were.
+    pub fn retain_pods(&self, keep: &[u64]) -> Result<usize, DatapathError> {
+        let mut inner = self.lock();
+        inner.check_owner()?;
+        let gone: Vec<u64> =
+            inner.maps.pod_cookies()?.into_iter().filter(|cookie| !keep.contains(cookie)).collect();
+        for cookie in &gone {
+            inner.maps.remove_pod(*cookie)?;
+        }
+        Ok(gone.len())
     }
 
     /// Marks a listener as ours. Untagged listeners get no traffic.
-    pub fn tag_listener(&self, _listener: BorrowedFd<'_>) -> Result<(), DatapathError> {
-        match self.never {}
+    pub fn tag_listener(&self, listener: BorrowedFd<'_>) -> Result<(), DatapathError> {
+        let mut inner = self.lock();
+        let tag = inner.incarnation;
+        inner.maps.tag_listener(listener, tag)
     }
 
     /// The way from an accepted connection to what was dialled.
     pub fn flows(&self) -> Flows {
-        match self.never {}
+        self.flows.clone()
     }
 
-    /// A sign of life; call it at least four times per `stale_after`.
+    /// A sign of life; call it at least four times per `stale_after`. Attaches the programs again when the
+    /// cgroup was replaced, and empties the ring of decisions.
     pub fn beat(&self) -> Result<Beat, DatapathError> {
-        match self.never {}
+        let mut inner = self.lock();
+        if inner.maps.word(state::ALIVE)? != inner.incarnation {
+            return Ok(Beat::Superseded);
+        }
+        inner.maps.beat()?;
+        inner.maps.drain_decisions();
+        if inner.owned.is_none() {
+            // The process that we took over from has ended its drain.
+            inner.owned = inner.pins.try_own()?;
+        }
+        if inner.links.are_stale() {
+            let cgroup = inner.links.cgroup().to_owned();
+            inner.links = Links::attach(&inner.ebpf, &inner.pins, &cgroup)?;
+            return Ok(Beat::Reattached);
+        }
+        Ok(Beat::Owner)
     }
 
-    /// Declares the proxy gone before its listeners close: new connects go by their fail policy.
+    /// Declares the proxy gone before its listeners close: new connects go by their fail policy. Nothing
+    /// happens when another process has taken over.
     pub fn retire(&self) -> Result<(), DatapathError> {
-        match self.never {}
+        let mut inner = self.lock();
+        if inner.maps.word(state::ALIVE)? == inner.incarnation {
+            inner.maps.set_word(state::ALIVE, 0)?;
+        }
+        Ok(())
     }
 
-    /// Sums over CPUs, by name.
+    /// Sums over CPUs, by name (`Counter::as_str`). They outlive a restart.
     pub fn counters(&self) -> Result<Vec<(&'static str, u64)>, DatapathError> {
-        match self.never {}
+        self.lock().maps.counters()
     }
 
-    /// The most recent decisions, oldest first.
+    /// The most recent decisions, oldest first; at most 4096, and a sample when there are many.
     pub fn decisions(&self) -> Vec<Decision> {
-        match self.never {}
+        let mut inner = self.lock();
+        inner.maps.drain_decisions();
+        inner.maps.recent()
     }
 
-    /// Detaches and removes everything below `pin_root`; says what. Safe to repeat.
-    pub fn cleanup(_pin_root: &Path) -> Result<Vec<String>, DatapathError> {
-        Err(DatapathError::NotEmbedded)
+    /// Detaches and removes everything below `pin_root`; says what. Safe to repeat. Refuses while a weir
+    /// runs.
+    pub fn cleanup(pin_root: &Path) -> Result<Vec<String>, DatapathError> {
+        pins::cleanup(pin_root)
+    }
+
+    /// One change of the Services, under the lock that two processes share.
+    fn write(
+        &self,
+        change: impl FnOnce(&mut Inner) -> (SyncReport, io::Result<()>),
+    ) -> Result<SyncReport, DatapathError> {
+        let mut inner = self.lock();
+        let _write = inner.pins.write_lock()?;
+        inner.check_owner()?;
+        let (report, result) = change(&mut inner);
+        result.map(|()| report).map_err(|source| DatapathError::Map { map: "services and endpoints", source })
+    }
+
+    /// A panic under the lock cannot leave the maps worse than a crash would, and that they survive.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn check_owner(&self) -> Result<(), DatapathError> {
+        if self.maps.word(state::ALIVE)? == self.incarnation {
+            Ok(())
+        } else {
+            Err(DatapathError::Superseded)
+        }
+    }
+}
+
+impl fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.lock();
+        f.debug_struct("Datapath")
+            .field("pins", &inner.pins)
+            .field("links", &inner.links)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        // Nothing is left to be told; the process-exit program does the same a moment later.
+        let _ = self.retire();
     }
 }
 
 /// Original destinations of steered connections. One system call per accept, no lock.
 #[derive(Debug, Clone)]
 pub struct Flows {
-    never: Infallible,
+    map: Arc<OwnedFd>,
 }
 
 impl Flows {
     /// Takes what the connection from `peer` to the listener on `local_port` was meant for. `None` for a
     /// connection that was not steered.
-    pub fn take(&self, _netns_cookie: u64, _peer: SocketAddr, _local_port: u16) -> Option<SocketAddr> {
-        match self.never {}
+    pub fn take(&self, netns_cookie: u64, peer: SocketAddr, local_port: u16) -> Option<SocketAddr> {
+        let key = FlowKey::new(netns_cookie, peer.into(), Port::new(local_port));
+        let flow = sys::take::<FlowKey, FlowValue>(self.map.as_fd(), &key);
+        flow.ok().flatten().map(|flow| flow.destination.to_std())
     }
 }

@@ -1,0 +1,81 @@
+//! Where the cgroup2 hierarchy is, and the numbers of its directories.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Mount point of the cgroup2 hierarchy, from the text of `/proc/self/mountinfo`.
+pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        // The optional fields end with a lone dash; the filesystem type follows it.
+        let (left, right) = line.split_once(" - ")?;
+        let kind = right.split(' ').next()?;
+        let mount = left.split(' ').nth(4)?;
+        (kind == "cgroup2").then(|| PathBuf::from(unescape(mount)))
+    })
+}
+
+/// This process's cgroup2 path below the mount, from the text of `/proc/self/cgroup`. `None` where the
+/// process stands outside what its cgroup namespace shows.
+pub fn own_path(cgroup: &str) -> Option<&str> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    (!path.starts_with("..")).then_some(path)
+}
+
+/// The kernel's number of a cgroup directory: on a 64-bit machine its inode.
+pub(super) fn id(directory: &Path) -> Option<u64> {
+    fs::metadata(directory).ok().map(|metadata| metadata.ino())
+}
+
+/// The number of this process's own cgroup, whose connects are left alone.
+pub(super) fn own_id() -> Option<u64> {
+    let mount = mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    id(&mount.join(own_path(&own)?))
+}
+
+/// Undoes the octal escapes of mountinfo (`\040` for a space).
+fn unescape(path: &str) -> String {
+    let mut parts = path.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                plain.push_str(&part[3..]);
+            }
+            None => {
+                plain.push('\\');
+                plain.push_str(part);
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{mount_point, own_path};
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_cgroup2_mount_is_found_among_the_others() {
+        let hybrid = "32 31 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_point(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(
+            mount_point("30 24 0:26 / /my\\040cgroup rw - cgroup2 none rw"),
+            Some("/my cgroup".into())
+        );
+        assert_eq!(mount_point("30 24 0:26 / /sys/fs/cgroup rw - cgroup cgroup rw"), None);
+        assert_eq!(mount_point("no dash"), None);
+    }
+
+    #[test]
+    fn the_own_cgroup_is_the_line_without_controllers() {
+        assert_eq!(own_path("12:cpu:/other\n0::/kubepods/pod1\n"), Some("kubepods/pod1"));
+        assert_eq!(own_path("0::/\n"), Some(""));
+        assert_eq!(own_path("0::/../sibling\n"), None);
+        assert_eq!(own_path("12:cpu:/only-v1\n"), None);
+    }
+}
