@@ -44,6 +44,8 @@ pub struct Limits {
     pub pool_idle_timeout: Duration,
     /// Repeats of an attempt that provably did not reach an endpoint, when no policy says otherwise.
     pub retry_attempts: u32,
+    /// Least wait before such a repeat where a policy does not say.
+    pub retry_backoff: Duration,
     /// Share of requests that may be repeated, percent over the last ten seconds, per cluster.
     pub retry_budget_percent: u32,
     /// Repeats per second that are always allowed, per cluster.
@@ -99,6 +101,7 @@ impl Default for Limits {
             pool_connections_max: 1024,
             pool_idle_timeout: Duration::from_secs(60),
             retry_attempts: 2,
+            retry_backoff: Duration::from_millis(25),
             retry_budget_percent: 20,
             retry_budget_min_per_second: 10,
             outlier_consecutive: 3,

@@ -1,0 +1,21 @@
+//! Where desired state comes from.
+
+use std::sync::Arc;
+
+use super::config::resources::ResourceSet;
+use super::diagnostic::Diagnostic;
+
+/// What a provider read last. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    /// Every object, each in its last good version.
+    pub set: ResourceSet,
+    /// What could not be read, and where.
+    pub findings: Arc<[Diagnostic]>,
+}
+
+impl From<ResourceSet> for Desired {
+    fn from(set: ResourceSet) -> Self {
+        Self { set, findings: Arc::default() }
+    }
+}
