@@ -10,6 +10,7 @@ pub mod output;
 pub mod status;
 pub mod version;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -128,7 +129,8 @@ pub fn main() -> ExitCode {
         Ok(Verdict::Findings) => ExitCode::from(1),
         Err(failure) => {
             let style = Style::of(&std::io::stderr());
-            eprintln!("weir: {} {failure}", style.error());
+            // Nobody can be told when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "weir: {} {failure}", style.error());
             failure.exit_code()
         }
     }

@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use self::compile::{Compiled, EndpointIndex, Interned, compile};
@@ -126,6 +125,28 @@ impl Control {
         Applied { report: self.report(), changed }
     }
 
+    /// `apply`, with a line in the log for what is live now and for each new finding.
+    pub fn apply_logged(&mut self, desired: Desired) -> Applied {
+        let objects = desired.set.len();
+        let began = Instant::now();
+        let before = self.report();
+        let applied = self.apply(desired);
+        let took = began.elapsed();
+        match &applied.changed {
+            Changed::Nothing => {}
+            Changed::Endpoints(clusters) => {
+                info!(clusters = clusters.len(), ?took, "endpoints live");
+            }
+            Changed::Everything => {
+                info!(generation = self.snapshot.generation, objects, ?took, "configuration live");
+            }
+        }
+        if !Arc::ptr_eq(&before, &applied.report) {
+            log_new(&before.diagnostics, &applied.report.diagnostics);
+        }
+        applied
+    }
+
     /// Takes the addresses that could not be opened, and why, into the statuses of Gateways. The
     /// snapshot keeps them, for they may become free.
     pub fn set_unusable(&mut self, unusable: BTreeMap<SocketAddr, String>) -> Arc<StatusReport> {
@@ -196,38 +217,6 @@ fn same_but_slices(old: &ResourceSet, new: &ResourceSet) -> bool {
         && new.reference_grants.changes_since(&old.reference_grants).is_empty()
         && new.services.changes_since(&old.services).is_empty()
         && new.namespaces.changes_since(&old.namespaces).is_empty()
-}
-
-/// Applies what a provider publishes until it ends or nobody wants reports any more.
-pub async fn run(
-    mut control: Control,
-    mut desired: watch::Receiver<Desired>,
-    reports: watch::Sender<Arc<StatusReport>>,
-) {
-    desired.mark_changed();
-    while desired.changed().await.is_ok() {
-        let newest = desired.borrow_and_update().clone();
-        let objects = newest.set.len();
-        let began = Instant::now();
-        let before = control.report();
-        let applied = control.apply(newest);
-        let took = began.elapsed();
-        match &applied.changed {
-            Changed::Nothing => {}
-            Changed::Endpoints(clusters) => {
-                info!(clusters = clusters.len(), ?took, "endpoints live");
-            }
-            Changed::Everything => {
-                info!(generation = control.snapshot.generation, objects, ?took, "configuration live");
-            }
-        }
-        if !Arc::ptr_eq(&before, &applied.report) {
-            log_new(&before.diagnostics, &applied.report.diagnostics);
-        }
-        if reports.send(applied.report).is_err() {
-            return;
-        }
-    }
 }
 
 /// Each finding once, when it comes.

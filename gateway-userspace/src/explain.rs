@@ -10,7 +10,6 @@ mod kernel;
 pub mod question;
 mod recent;
 mod route;
-pub mod seen;
 mod text;
 
 use std::net::SocketAddr;
@@ -27,7 +26,6 @@ use crate::telemetry::directory::Directory;
 use crate::telemetry::endpoint_state::EndpointStates;
 use endpoint::EndpointView;
 use question::{Caller, Question};
-use seen::SeenConnect;
 
 pub use filters::describe as describe_filters;
 pub use happened::happened;
@@ -97,9 +95,6 @@ pub struct KernelView {
     pub verdict: Option<&'static str>,
     /// The same in words.
     pub why: String,
-    /// Connects like this one that were made lately, newest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub seen: Vec<SeenConnect>,
 }
 
 /// Which rule serves a call.
@@ -292,4 +287,4 @@ fn frontend<'a>(question: &Question, snapshot: &'a Snapshot) -> Option<&'a Arc<F
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

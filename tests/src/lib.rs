@@ -1,5 +1,1 @@
-//! Weir under test: what the suites and the demo share.
-
-pub mod echo;
-pub mod grpc;
-pub mod load;
+//! Tests.

@@ -16,7 +16,7 @@ use crate::telemetry::metrics::{ConditionCount, Facts};
 pub(super) fn metrics(state: &dyn AdminState, accept: Option<&str>) -> Answer {
     let format = Format::negotiate(accept);
     let text = state.telemetry().metrics(&facts(state), format, Instant::now());
-    Answer { status: StatusCode::OK, content_type: format.content_type(), body: text }
+    Answer { status: StatusCode::OK, content_type: format.content_type(), body: text, findings: false }
 }
 
 fn facts(state: &dyn AdminState) -> Facts {

@@ -35,6 +35,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// After an `accept` that failed, say for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Header of an answer that says that something is not as its user asked.
+pub const FINDINGS_HEADER: &str = "weir-findings";
+
 /// What a client of this listener may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -66,11 +69,13 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: String,
+    /// Something is not as the user asked: said in a header, for exit codes.
+    pub(super) findings: bool,
 }
 
 impl Answer {
     pub(super) fn text(status: StatusCode, body: String) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body }
+        Self { status, content_type: "text/plain; charset=utf-8", body, findings: false }
     }
 
     pub(super) fn json(value: &impl Serialize) -> Self {
@@ -83,7 +88,7 @@ impl Answer {
 
     fn json_with(status: StatusCode, value: &impl Serialize) -> Self {
         match serde_json::to_string(value) {
-            Ok(body) => Self { status, content_type: "application/json", body: body + "\n" },
+            Ok(body) => Self { status, content_type: "application/json", body: body + "\n", findings: false },
             Err(error) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
     }
@@ -182,6 +187,9 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = answer.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    if answer.findings {
+        response.headers_mut().insert(FINDINGS_HEADER, HeaderValue::from_static("1"));
+    }
     if answer.status == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
     }

@@ -50,7 +50,22 @@ pub(super) fn status(state: &dyn AdminState, query: &Query) -> Answer {
         pods: state.pods(),
         objects: &report,
     };
-    if query.wants_text() { Answer::text(StatusCode::OK, text(&view)) } else { Answer::json(&view) }
+    let answer =
+        if query.wants_text() { Answer::text(StatusCode::OK, text(&view)) } else { Answer::json(&view) };
+    Answer { findings: has_findings(&view), ..answer }
+}
+
+/// True when something that was asked for is not served.
+fn has_findings(view: &StatusView<'_>) -> bool {
+    let report = view.objects;
+    let classes = report.gateway_classes.iter().flat_map(|c| &c.conditions);
+    let gateways = report.gateways.iter().flat_map(|g| &g.conditions);
+    let listeners = report.gateways.iter().flat_map(|g| &g.listeners).flat_map(|l| &l.conditions);
+    let routes = report.routes.iter().flat_map(|r| &r.parents).flat_map(|p| &p.conditions);
+    !view.ready
+        || view.pods.iter().any(|pod| pod.reason.is_some())
+        || classes.chain(gateways).chain(listeners).chain(routes).any(|condition| !is_good(condition))
+        || report.diagnostics.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// The mark before a line.
@@ -69,8 +84,6 @@ fn text(view: &StatusView<'_>) -> String {
     lines.add(mark(view.ready), 0, &head);
     match &view.datapath.error {
         None => lines.add(mark(true), 0, "datapath loaded"),
-        // Nobody asked for it: not worth a warning.
-        Some(error) if view.pods.is_empty() => lines.add("-", 0, &format!("datapath not loaded: {error}")),
         Some(error) => lines.add("‼", 0, &format!("datapath not loaded: {error}")),
     }
     pods(&mut lines, &view.pods);

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use gateway_common::decision::Decision;
 
 use crate::capture::cgroup;
+use crate::control::KernelSink;
 use crate::drain::{Cause, DrainTrigger};
-use crate::ebpf::tables::KernelTables;
-use crate::ebpf::{Beat, Datapath, DatapathOptions, Flows};
+use crate::ebpf::tables::{KernelService, KernelTables};
+use crate::ebpf::{Beat, Datapath, DatapathError, DatapathOptions, Flows, SyncReport};
 use crate::proxy::OriginalDestinations;
 use crate::snapshot::Snapshot;
+use crate::snapshot::cluster::Cluster;
 use crate::snapshot::store::SnapshotStore;
 
 /// Signs of life within the time after which the kernel takes this process for hung.
@@ -59,6 +61,32 @@ pub struct Destinations(Arc<OnceLock<Flows>>);
 impl OriginalDestinations for Destinations {
     fn take(&self, netns_cookie: u64, peer: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
         self.0.get()?.take(netns_cookie, peer, local.port())
+    }
+}
+
+/// Kept in step by control. Without an open datapath there is nothing to do: it starts with the
+/// snapshot of its moment.
+#[derive(Debug)]
+pub struct KernelTablesOf(pub Arc<Kernel>);
+
+impl KernelSink for KernelTablesOf {
+    fn snapshot(&self, snapshot: &Snapshot) {
+        if let Some(datapath) = self.0.get() {
+            said(datapath.sync(&KernelTables::from_snapshot(snapshot)));
+        }
+    }
+
+    fn endpoints(&self, cluster: &Cluster) {
+        if let Some(datapath) = self.0.get() {
+            said(datapath.sync_endpoints(&KernelService::from_cluster(cluster)));
+        }
+    }
+}
+
+fn said(synced: Result<SyncReport, DatapathError>) {
+    match synced {
+        Ok(report) => tracing::debug!(?report, "kernel tables are in step"),
+        Err(error) => tracing::error!(%error, "the kernel's Services are not those of the configuration"),
     }
 }
 
@@ -117,18 +145,24 @@ impl Kernel {
         }))
     }
 
-    /// Makes the kernel's Services those of the snapshot.
-    pub fn sync(&self, snapshot: &Snapshot) {
+    /// Forgets pods of an earlier process that are not among `cookies`.
+    pub fn retain(&self, cookies: &[u64]) {
         let Some(datapath) = self.datapath.get() else { return };
-        match datapath.sync(&KernelTables::from_snapshot(snapshot)) {
-            Ok(report) => tracing::debug!(?report, "kernel tables are in step"),
-            Err(error) => tracing::error!(%error, "the kernel's Services are not those of the configuration"),
+        match datapath.retain_pods(cookies) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "forgot captured pods of an earlier process"),
+            Err(error) => tracing::warn!(%error, "pods of an earlier process stay captured"),
         }
+    }
+
+    /// The datapath is another process's now: no more signs of life.
+    pub fn leave(&self) {
+        self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// New connects go by their fail policy from now on.
     pub fn retire(&self) {
-        self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.leave();
         if let Some(datapath) = self.datapath.get()
             && let Err(error) = datapath.retire()
         {

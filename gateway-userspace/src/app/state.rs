@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gateway_common::decision::Decision;
 
 use super::kernel::Kernel;
-use super::ports::Ports;
 use crate::admin::AdminState;
 use crate::capture::pod_table::{PodStatus, PodTable};
 use crate::control::report::StatusReport;
@@ -22,29 +21,13 @@ pub struct LatestReport(Arc<Mutex<Arc<StatusReport>>>);
 
 impl LatestReport {
     /// Replaces it.
-    pub fn set(&self, report: StatusReport) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(report);
+    pub fn set(&self, report: Arc<StatusReport>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
     /// The newest one.
     pub fn get(&self) -> Arc<StatusReport> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// What compiling cannot know: a listener whose port could not be opened is not accepted
-/// (Gateway API, ListenerReason PortUnavailable).
-fn mark_unavailable(report: &mut StatusReport, port: u16, error: &str) {
-    let listeners = report.gateways.iter_mut().flat_map(|g| &mut g.listeners).filter(|l| l.port == port);
-    for condition in listeners.flat_map(|l| &mut l.conditions) {
-        let reason = match condition.kind {
-            "Accepted" => "PortUnavailable",
-            "Programmed" => "Invalid",
-            _ => continue,
-        };
-        condition.status = false;
-        condition.reason = reason;
-        condition.message = error.to_owned();
     }
 }
 
@@ -55,7 +38,6 @@ pub struct RunningState {
     pub(super) report: LatestReport,
     pub(super) readiness: Readiness,
     pub(super) pods: PodTable,
-    pub(super) ports: Arc<Mutex<Ports>>,
     pub(super) kernel: Arc<Kernel>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) drain: DrainTrigger,
@@ -67,16 +49,7 @@ impl AdminState for RunningState {
     }
 
     fn report(&self) -> Arc<StatusReport> {
-        let report = self.report.get();
-        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        if ports.failed().is_empty() {
-            return report;
-        }
-        let mut report = StatusReport::clone(&report);
-        for (address, error) in ports.failed() {
-            mark_unavailable(&mut report, address.port(), error);
-        }
-        Arc::new(report)
+        self.report.get()
     }
 
     fn pending(&self) -> Vec<&'static str> {
@@ -109,50 +82,5 @@ impl AdminState for RunningState {
 
     fn drain(&self) {
         self.drain.start(Cause::Asked);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::control::report::{Condition, GatewayStatus, ListenerStatus};
-
-    #[test]
-    fn a_listener_without_its_port_says_so_in_its_conditions() {
-        let condition = |kind| Condition {
-            kind,
-            status: true,
-            reason: kind,
-            message: String::new(),
-            observed_generation: 0,
-        };
-        let listener = |name: &str, port| ListenerStatus {
-            name: name.to_owned(),
-            port,
-            supported_kinds: Vec::new(),
-            attached_routes: 1,
-            conditions: ["Accepted", "Programmed", "ResolvedRefs"].map(condition).to_vec(),
-        };
-        let gateway = GatewayStatus {
-            namespace: "shop".to_owned(),
-            name: "edge".to_owned(),
-            conditions: Vec::new(),
-            addresses: Vec::new(),
-            listeners: vec![listener("a", 80), listener("b", 81)],
-        };
-        let mut report = StatusReport { gateways: vec![gateway], ..StatusReport::default() };
-        mark_unavailable(&mut report, 81, "another process listens there");
-        let texts = |n: usize| -> Vec<String> {
-            report.gateways[0].listeners[n].conditions.iter().map(ToString::to_string).collect()
-        };
-        assert_eq!(
-            texts(1),
-            [
-                "Accepted=False (PortUnavailable)",
-                "Programmed=False (Invalid)",
-                "ResolvedRefs=True (ResolvedRefs)"
-            ]
-        );
-        assert!(texts(0).iter().all(|text| text.contains("=True")), "{:?}", texts(0));
     }
 }

@@ -151,6 +151,16 @@ impl PodTable {
         })
     }
 
+    /// The namespaces of captured pods, as the kernel knows them.
+    pub fn cookies(&self) -> Vec<u64> {
+        let rows = self.lock();
+        let captured = rows.values().filter_map(|(_, state)| match state {
+            State::Captured(pod) => Some(pod.netns_cookie),
+            State::Refused(_) => None,
+        });
+        captured.collect()
+    }
+
     /// How many pods are captured, and how many are wanted.
     pub fn counts(&self) -> (usize, usize) {
         let rows = self.lock();

@@ -11,15 +11,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::{Failure, Verdict};
+use crate::admin::server::FINDINGS_HEADER;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest answer that is read, bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Header by which an answer says that something is not as its user asked.
-pub const FINDINGS_HEADER: &str = "weir-findings";
 
 /// What the gateway answered.
 #[derive(Debug)]
@@ -44,7 +42,7 @@ impl Answer {
             let said = said.as_ref().and_then(|v| v["error"].as_str()).unwrap_or(text.trim());
             return Err(Failure::Failed(said.to_owned()));
         }
-        print!("{text}");
+        super::output::write(&text)?;
         Ok(if self.findings { Verdict::Findings } else { Verdict::Fine })
     }
 }

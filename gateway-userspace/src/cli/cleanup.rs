@@ -34,13 +34,12 @@ pub fn run(args: &CleanupArgs) -> Result<Verdict, Failure> {
     match args.output {
         Format::Json => super::output::json(&Removed { removed })?,
         Format::Text => {
-            let style = Style::of(&std::io::stdout());
-            for what in &removed {
-                println!("{} removed {what}", style.ok());
-            }
+            let ok = Style::of(&std::io::stdout()).ok();
+            let mut text: String = removed.iter().map(|what| format!("{ok} removed {what}\n")).collect();
             if removed.is_empty() {
-                println!("{} nothing of Weir is in {}", style.ok(), args.bpf_root.display());
+                text = format!("{ok} nothing of Weir is in {}\n", args.bpf_root.display());
             }
+            super::output::write(&text)?;
         }
     }
     Ok(Verdict::Fine)

@@ -33,15 +33,13 @@ pub fn run(args: &VersionArgs) -> Result<Verdict, Failure> {
     match args.output {
         Format::Json => super::output::json(&version)?,
         Format::Text => {
-            println!("weir {} ({})", version.version, version.target);
-            println!("kernel ABI {}", version.kernel_abi);
-            if version.datapath {
-                println!("datapath embedded");
+            let datapath = if version.datapath {
+                "datapath embedded"
             } else {
-                println!(
-                    "datapath not in this binary: it serves gateways, but captures no pods (`cargo xtask build` builds it in)"
-                );
-            }
+                "datapath not in this binary: it serves gateways, but captures no pods (`cargo xtask build` builds it in)"
+            };
+            let (number, target, abi) = (version.version, &version.target, version.kernel_abi);
+            super::output::write(&format!("weir {number} ({target})\nkernel ABI {abi}\n{datapath}\n"))?;
         }
     }
     Ok(Verdict::Fine)
