@@ -10,6 +10,7 @@ mod kernel;
 pub mod question;
 mod recent;
 mod route;
+pub mod seen;
 mod text;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::telemetry::directory::Directory;
 use crate::telemetry::endpoint_state::EndpointStates;
 use endpoint::EndpointView;
 use question::{Caller, Question};
+use seen::SeenConnect;
 
 pub use filters::describe as describe_filters;
 pub use happened::happened;
@@ -95,6 +97,9 @@ pub struct KernelView {
     pub verdict: Option<&'static str>,
     /// The same in words.
     pub why: String,
+    /// Connects like this one that were made lately, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<SeenConnect>,
 }
 
 /// Which rule serves a call.
@@ -287,4 +292,4 @@ fn frontend<'a>(question: &Question, snapshot: &'a Snapshot) -> Option<&'a Arc<F
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -120,8 +120,8 @@ impl Telemetry {
         look(&self.recent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the workers' rings until `stop` is done, and then once more. Run it on the control
-    /// runtime; end it after the workers.
+    /// Reads the workers' rings until `stop` is done, and then once more; returns when all of it is
+    /// written, or cannot be in time. Run it on the control runtime; end it after the workers.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut records = Vec::new();
@@ -140,6 +140,7 @@ impl Telemetry {
             };
             if stopped {
                 self.read(&mut records);
+                self.log.flush().await;
                 return;
             }
         }

@@ -1,1 +1,5 @@
-//! Tests.
+//! Weir under test: what the suites and the demo share.
+
+pub mod echo;
+pub mod grpc;
+pub mod load;

@@ -1,6 +1,6 @@
 //! Which way a call goes, or went.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
@@ -8,6 +8,7 @@ use super::AdminState;
 use super::query::Query;
 use super::server::Answer;
 use crate::explain::question::Question;
+use crate::explain::seen::SeenConnect;
 use crate::explain::{Explanation, RecentView, World, answer, happened};
 
 /// `?id=...` for a call that was made; `?from=...&url=...[&method=...][&header=name:value]...` for one
@@ -45,11 +46,23 @@ fn by_question(state: &dyn AdminState, query: &Query) -> Result<Explanation, Ref
     let question =
         Question::parse(from, url, method, &query.all("header")).map_err(|error| bad(error.to_string()))?;
     let mut explanation = in_world(state, |world| answer(&question, world));
+    note_seen(state, &mut explanation);
     let directory = state.telemetry().directory();
     explanation.recent = state.telemetry().with_recent(|recent| {
         RecentView::like(&explanation, &question.caller, recent, directory, SystemTime::now())
     });
     Ok(explanation)
+}
+
+/// Adds what the kernel saw of such calls.
+fn note_seen(state: &dyn AdminState, explanation: &mut Explanation) {
+    let cookie =
+        state.pods().into_iter().find(|row| row.pod == explanation.from).and_then(|row| row.netns_cookie);
+    let Some(kernel) = &mut explanation.kernel else { return };
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    if let (Some(cookie), Some(address), Ok(now)) = (cookie, kernel.address, now) {
+        kernel.seen = SeenConnect::of(&state.decisions(), cookie, address, now);
+    }
 }
 
 fn in_world<T>(state: &dyn AdminState, look: impl FnOnce(&World<'_>) -> T) -> T {

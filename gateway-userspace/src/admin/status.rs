@@ -84,6 +84,8 @@ fn text(view: &StatusView<'_>) -> String {
     lines.add(mark(view.ready), 0, &head);
     match &view.datapath.error {
         None => lines.add(mark(true), 0, "datapath loaded"),
+        // Nobody asked for it: not worth a warning.
+        Some(error) if view.pods.is_empty() => lines.add("-", 0, &format!("datapath not loaded: {error}")),
         Some(error) => lines.add("‼", 0, &format!("datapath not loaded: {error}")),
     }
     pods(&mut lines, &view.pods);

@@ -53,6 +53,7 @@ fn kernel(record: &Record, frontend: ClusterId, world: &World<'_>) -> KernelView
         fail_policy: known.map(|f| f.fail_policy.as_str()),
         verdict: Some(gateway_common::capture::Verdict::Steer.counter().as_str()),
         why: "to the proxy".to_owned(),
+        seen: Vec::new(),
     }
 }
 

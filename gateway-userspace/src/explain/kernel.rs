@@ -35,6 +35,7 @@ pub(super) fn look<'a>(question: &Question, world: &World<'a>) -> (KernelView, N
         fail_policy: Some(frontend.fail_policy.as_str()),
         verdict,
         why,
+        seen: Vec::new(),
     };
     if let Some(why) = (world.not_captured)(&question.caller.to_string()) {
         return (view(None, why), Next::Alone);
@@ -97,5 +98,5 @@ fn unknown(question: &Question, world: &World<'_>) -> KernelView {
         }
     };
     let address = question.address();
-    KernelView { address, service: None, mode: None, fail_policy: None, verdict: None, why }
+    KernelView { address, service: None, mode: None, fail_policy: None, verdict: None, why, seen: Vec::new() }
 }

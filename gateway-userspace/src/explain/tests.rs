@@ -80,9 +80,9 @@ fn entry(rule: Rule, path: &str, method: Option<Method>) -> RouteEntry {
 }
 
 /// Cart has routes, plain has none, db is l4, empty has no endpoints; and a gateway stands on port 8000.
-struct Shop {
-    snapshot: Snapshot,
-    directory: Directory,
+pub(crate) struct Shop {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) directory: Directory,
     ejected: HashMap<SocketAddr, Ejection>,
     not_captured: Option<String>,
 }
@@ -94,7 +94,7 @@ impl EndpointStates for Shop {
 }
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = Directory::default();
         let cart = cluster(&directory, "cart", 80, &[9, 10]);
         let cart_v2 = cluster(&directory, "cart-v2", 80, &[20]);
@@ -126,12 +126,12 @@ impl Shop {
         let name = PodName { namespace: "shop".into(), name: "web-7d9f".into(), service: "web".into() };
         directory.pods.insert(PodId(1), name);
         Self {
-            snapshot: Snapshot {
-                generation: 1,
+            snapshot: Arc::new(Snapshot {
+                generation: 7,
                 listeners: vec![Arc::new(listener)],
                 frontends: frontends.into_iter().collect(),
                 clusters: [cart, cart_v2, plain, db, empty].into_iter().collect(),
-            },
+            }),
             directory,
             ejected: HashMap::new(),
             not_captured: None,

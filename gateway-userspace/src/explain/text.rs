@@ -19,7 +19,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.from, self.call)?;
         let steps = [
-            self.kernel.as_ref().map(|kernel| Step { name: "kernel", lines: vec![kernel.to_string()] }),
+            self.kernel.as_ref().map(|kernel| Step { name: "kernel", lines: kernel.lines() }),
             self.listener.clone().map(|listener| Step { name: "listener", lines: vec![listener] }),
             self.route.as_ref().map(|route| Step { name: "route", lines: route.lines() }),
             (!self.filters.is_empty()).then(|| Step { name: "filters", lines: self.filters.clone() }),
@@ -74,6 +74,12 @@ impl fmt::Display for KernelView {
             f.write_str("; ")?;
         }
         f.write_str(&self.why)
+    }
+}
+
+impl KernelView {
+    fn lines(&self) -> Vec<String> {
+        std::iter::once(self.to_string()).chain(self.seen.iter().map(ToString::to_string)).collect()
     }
 }
 

@@ -9,8 +9,10 @@ pub mod sink;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use line::LineWriter;
 use sink::Sink;
@@ -24,8 +26,10 @@ pub use sink::LogTarget;
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// A write is made once this many bytes are formatted.
 const WRITE_BYTES: usize = 256 * 1024;
-/// Waiting for the last lines when the process ends; a reader that stopped must not keep it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for lines to be written when the process ends: a reader that stopped must not keep it.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two tries to reach a thread whose queue is full.
+const FLUSH_RETRY: Duration = Duration::from_millis(10);
 
 /// Which records make a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,20 +54,48 @@ pub struct AccessLogOptions {
     pub target: LogTarget,
 }
 
-type Batch = Vec<Arc<Record>>;
+/// What the thread is sent.
+#[derive(Debug)]
+enum Message {
+    Records(Vec<Arc<Record>>),
+    /// Everything before this is to be written; then say so.
+    Flush(oneshot::Sender<()>),
+    /// Look whether the file is to be opened anew.
+    Wake,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
     dropped: AtomicU64,
     reopen: AtomicBool,
+    warnings: Mutex<Warnings>,
+}
+
+/// One warning now and then, however often lines are lost.
+#[derive(Debug, Default)]
+struct Warnings {
+    last: Option<Instant>,
+    lost: u64,
+}
+
+impl Shared {
+    fn lost(&self, lines: u64, why: &dyn std::fmt::Display) {
+        self.dropped.fetch_add(lines, Ordering::Relaxed);
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.lost += lines;
+        let now = Instant::now();
+        if warnings.last.is_none_or(|last| now.duration_since(last) >= WARNING_INTERVAL) {
+            tracing::warn!(lost = warnings.lost, %why, "access log: lines cannot be written");
+            *warnings = Warnings { last: Some(now), lost: 0 };
+        }
+    }
 }
 
 /// The end that records are handed to.
 #[derive(Debug)]
 pub struct AccessLog {
     mode: LogMode,
-    batches: Option<SyncSender<Batch>>,
-    done: Mutex<Option<Receiver<()>>>,
+    messages: Option<SyncSender<Message>>,
     shared: Arc<Shared>,
 }
 
@@ -75,18 +107,13 @@ impl AccessLog {
     pub fn open(options: &AccessLogOptions, lines: LineWriter, batches_max: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         if options.mode == LogMode::Off {
-            return Ok(Self { mode: options.mode, batches: None, done: Mutex::default(), shared });
+            return Ok(Self { mode: options.mode, messages: None, shared });
         }
         let sink = Sink::open(&options.target)?;
-        let (batches, receiver) = sync_channel(batches_max);
-        let (finished, done) = sync_channel(1);
-        let writer = Writer { sink, lines, shared: Arc::clone(&shared), warned: None, unwarned: 0 };
-        std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            writer.run(&receiver);
-            // Nobody may be waiting any more.
-            let _ = finished.send(());
-        })?;
-        Ok(Self { mode: options.mode, batches: Some(batches), done: Mutex::new(Some(done)), shared })
+        let (messages, receiver) = sync_channel(batches_max);
+        let writer = Writer { sink, lines, shared: Arc::clone(&shared) };
+        std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&receiver))?;
+        Ok(Self { mode: options.mode, messages: Some(messages), shared })
     }
 
     /// True if this record makes a line.
@@ -99,10 +126,11 @@ impl AccessLog {
     }
 
     /// Hands records over without waiting.
-    pub fn submit(&self, batch: Batch) {
-        let Some(batches) = &self.batches else { return };
-        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = batches.try_send(batch) {
-            self.shared.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
+    pub fn submit(&self, records: Vec<Arc<Record>>) {
+        let Some(messages) = &self.messages else { return };
+        let lines = records.len() as u64;
+        if messages.try_send(Message::Records(records)).is_err() {
+            self.shared.lost(lines, &"the target takes them too slowly");
         }
     }
 
@@ -110,10 +138,27 @@ impl AccessLog {
     /// moved away is also noticed without.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
-        if let Some(batches) = &self.batches {
+        if let Some(messages) = &self.messages {
             // A full queue is as good: the thread will come around.
-            let _ = batches.try_send(Batch::new());
+            let _ = messages.try_send(Message::Wake);
         }
+    }
+
+    /// Waits until everything handed over is written, or until that has taken too long.
+    pub async fn flush(&self) {
+        let Some(messages) = &self.messages else { return };
+        let (done, mut written) = oneshot::channel();
+        let flush = async {
+            let mut message = Message::Flush(done);
+            while let Err(TrySendError::Full(again)) = messages.try_send(message) {
+                message = again;
+                tokio::time::sleep(FLUSH_RETRY).await;
+            }
+            // An error says that the thread is gone, and its lines with it.
+            let _ = (&mut written).await;
+        };
+        // Not in time: the target hangs, and its lines are lost with the process.
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, flush).await;
     }
 
     /// Records that made no line though they should have.
@@ -122,63 +167,48 @@ impl AccessLog {
     }
 }
 
-impl Drop for AccessLog {
-    fn drop(&mut self) {
-        self.batches = None;
-        if let Ok(Some(done)) = self.done.get_mut() {
-            // Not in time: the target hangs, and its lines are lost with the process.
-            let _ = done.recv_timeout(CLOSE_TIMEOUT);
-        }
-    }
-}
-
 struct Writer {
     sink: Sink,
     lines: LineWriter,
     shared: Arc<Shared>,
-    warned: Option<Instant>,
-    unwarned: u64,
 }
 
 impl Writer {
-    fn run(mut self, batches: &Receiver<Batch>) {
+    fn run(mut self, messages: &Receiver<Message>) {
         let mut text = Vec::new();
-        while let Ok(batch) = batches.recv() {
+        while let Ok(message) = messages.recv() {
             let asked = self.shared.reopen.swap(false, Ordering::AcqRel);
             if let Err(error) = self.sink.follow_rename(Instant::now(), asked) {
-                self.warn(0, &error);
+                self.shared.lost(0, &error);
             }
-            for record in &batch {
-                self.lines.write(record, &mut text);
-                if text.len() >= WRITE_BYTES {
-                    self.flush(&mut text);
-                }
+            match message {
+                Message::Records(records) => self.write(&records, &mut text),
+                // Nobody may be waiting any more.
+                Message::Flush(done) => drop(done.send(())),
+                Message::Wake => {}
             }
-            self.flush(&mut text);
-            text.shrink_to(WRITE_BYTES);
         }
     }
 
-    fn flush(&mut self, text: &mut Vec<u8>) {
+    fn write(&mut self, records: &[Arc<Record>], text: &mut Vec<u8>) {
+        for record in records {
+            self.lines.write(record, text);
+            if text.len() >= WRITE_BYTES {
+                self.write_out(text);
+            }
+        }
+        self.write_out(text);
+        text.shrink_to(WRITE_BYTES);
+    }
+
+    fn write_out(&mut self, text: &mut Vec<u8>) {
         if text.is_empty() {
             return;
         }
         if let Err(lost) = self.sink.write(text) {
-            self.shared.dropped.fetch_add(lost.lines, Ordering::Relaxed);
-            self.warn(lost.lines, &lost.error);
+            self.shared.lost(lost.lines, &lost.error);
         }
         text.clear();
-    }
-
-    fn warn(&mut self, lines: u64, error: &io::Error) {
-        self.unwarned += lines;
-        let now = Instant::now();
-        if self.warned.is_some_and(|last| now.duration_since(last) < WARNING_INTERVAL) {
-            return;
-        }
-        tracing::warn!(lost = self.unwarned, %error, "access log: lines cannot be written");
-        self.warned = Some(now);
-        self.unwarned = 0;
     }
 }
 

@@ -244,7 +244,6 @@ async fn a_record_reaches_the_log_and_the_memory_of_recent_requests() {
     worker.ended(Record { rule: Some(RuleId(0)), ..example() });
     telemetry.run(std::future::ready(())).await;
     assert!(telemetry.with_recent(|recent| recent.find("r-1").is_some()));
-    drop(telemetry);
     let line: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(line["http.route"], "shop/cart/write");
 }

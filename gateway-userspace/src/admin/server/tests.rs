@@ -13,14 +13,16 @@ use gateway_common::decision::Decision;
 use super::*;
 use crate::capture::pod_table::PodStatus;
 use crate::control::report::StatusReport;
+use crate::explain::tests::Shop;
 use crate::limits::Limits;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLogOptions, LogMode};
-use crate::telemetry::directory::Directory;
 use crate::telemetry::endpoint_state::{EndpointStates, NoEndpointStates};
+use crate::telemetry::record::{Observe, example};
 
 struct Process {
+    shop: Shop,
     telemetry: Arc<Telemetry>,
     pending: Mutex<Vec<&'static str>>,
     drains: AtomicU64,
@@ -28,7 +30,7 @@ struct Process {
 
 impl AdminState for Process {
     fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(Snapshot { generation: 7, ..Snapshot::default() })
+        Arc::clone(&self.shop.snapshot)
     }
     fn report(&self) -> Arc<StatusReport> {
         Arc::default()
@@ -71,8 +73,9 @@ fn serve_with(access: Access) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     let off = AccessLogOptions { mode: LogMode::Off, ..AccessLogOptions::default() };
-    let telemetry = Telemetry::new(&off, Directory::default(), &Limits::default()).unwrap();
-    let process = Arc::new(Process { telemetry, pending: Mutex::default(), drains: AtomicU64::new(0) });
+    let shop = Shop::new();
+    let telemetry = Telemetry::new(&off, shop.directory.clone(), &Limits::default()).unwrap();
+    let process = Arc::new(Process { shop, telemetry, pending: Mutex::default(), drains: AtomicU64::new(0) });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let socket = {
         let _inside = runtime.enter();
@@ -136,7 +139,54 @@ fn status_tells_the_same_as_json_and_as_text() {
     assert_eq!(value["datapath"]["error"], "no CAP_BPF");
     let (_, text) = ask(&served.path, "GET", "/status?output=text");
     assert!(text.contains("configuration generation 7: ready\n"), "{text}");
-    assert!(text.contains("‼ datapath not loaded: no CAP_BPF\n"), "{text}");
+    assert!(text.contains("- datapath not loaded: no CAP_BPF\n"), "{text}");
+}
+
+#[test]
+fn a_call_is_explained_as_json_and_as_text_and_a_bad_question_says_why() {
+    let served = serve_with(Access::Full);
+    let question = "from=gateway&url=http%3A%2F%2Fshop.example.com%3A8000%2F&method=GET&header=x-a%3A1";
+    let (status, json) = ask(&served.path, "GET", &format!("/explain?{question}"));
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((status, &value["answer"]["status"]), (200, &301.into()));
+    let (_, text) = ask(&served.path, "GET", &format!("/explain?output=text&{question}"));
+    assert!(text.contains("would answer 301 to https://shop.example.com"), "{text}");
+    let pod = ask(&served.path, "GET", "/explain?output=text&from=shop/web-7d9f&url=http://cart/items");
+    assert!(pod.1.contains("the datapath is not loaded (no CAP_BPF)"), "{}", pod.1);
+    for (page, status, why) in [
+        ("/explain", 400, "wants `from` and `url`, or `id`"),
+        ("/explain?from=web&url=http://cart/", 400, "NAMESPACE/POD"),
+        ("/explain?id=nothing", 404, "among the last ones"),
+    ] {
+        let answer = ask(&served.path, "GET", page);
+        assert_eq!(answer.0, status);
+        assert!(answer.1.contains(why), "{}", answer.1);
+    }
+}
+
+#[test]
+fn a_request_that_was_made_is_explained_by_its_id() {
+    let served = serve_with(Access::Full);
+    served.process.telemetry.worker()().ended(example());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(served.process.telemetry.run(std::future::ready(())));
+    let (status, text) = ask(&served.path, "GET", "/explain?output=text&id=r-1");
+    assert_eq!(status, 200);
+    assert!(text.contains("answered     200, from 10.1.2.9:8080"), "{text}");
+}
+
+#[test]
+fn the_configuration_is_one_document_with_routes_in_the_order_they_are_tried() {
+    let served = serve_with(Access::Full);
+    let (_, json) = ask(&served.path, "GET", "/config_dump");
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["listeners"][0]["name"], "edge/web/http");
+    let cart = &value["frontends"][0];
+    assert_eq!((&cart["service"], &cart["mode"]), (&"shop/cart:80".into(), &"l7".into()));
+    let names: Vec<_> = cart["routes"].as_array().unwrap().iter().map(|r| &r["rule"]["name"]).collect();
+    assert_eq!(names.len(), 5);
+    assert_eq!(names[4], "shop/cart/canary", "the shortest path comes last");
+    assert_eq!(value["clusters"][0]["endpoints"][0]["state"], "ready");
 }
 
 #[test]

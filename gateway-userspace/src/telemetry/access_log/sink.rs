@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub enum LogTarget {
 #[derive(Debug)]
 pub(super) enum Sink {
     Stdout {
+        /// Standard output without the buffer of the standard library: lines are gathered already.
+        file: File,
         /// A write failed in the middle of a line.
         broken_line: bool,
     },
@@ -53,7 +56,7 @@ fn count_lines(bytes: &[u8]) -> u64 {
 }
 
 /// Writes as much as can be written: how much that was, and why it was not all.
-fn write_most(out: &mut impl Write, bytes: &[u8]) -> (usize, Option<io::Error>) {
+fn write_most(out: &mut File, bytes: &[u8]) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while written < bytes.len() {
         match out.write(&bytes[written..]) {
@@ -63,13 +66,16 @@ fn write_most(out: &mut impl Write, bytes: &[u8]) -> (usize, Option<io::Error>) 
             Err(error) => return (written, Some(error)),
         }
     }
-    (written, out.flush().err())
+    (written, None)
 }
 
 impl Sink {
     pub(super) fn open(target: &LogTarget) -> io::Result<Self> {
         match target {
-            LogTarget::Stdout => Ok(Self::Stdout { broken_line: false }),
+            LogTarget::Stdout => {
+                let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+                Ok(Self::Stdout { file, broken_line: false })
+            }
             LogTarget::File(path) => {
                 let file = open(path)?;
                 Ok(Self::File(LogFile { path: path.clone(), file, checked: Instant::now() }))
@@ -81,14 +87,13 @@ impl Sink {
     /// line.
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Lost> {
         match self {
-            Self::Stdout { broken_line } => {
-                let mut stdout = io::stdout().lock();
+            Self::Stdout { file, broken_line } => {
                 if *broken_line {
-                    let (_, error) = write_most(&mut stdout, b"\n");
+                    let (_, error) = write_most(file, b"\n");
                     lost(lines, error)?;
                     *broken_line = false;
                 }
-                let (written, error) = write_most(&mut stdout, lines);
+                let (written, error) = write_most(file, lines);
                 *broken_line = written > 0 && lines[written - 1] != b'\n';
                 lost(&lines[written..], error)
             }

@@ -164,8 +164,8 @@ fn on_a_full_disk_lines_are_counted_as_dropped_and_handing_over_goes_on() {
     }
 }
 
-#[test]
-fn a_reader_that_stopped_costs_lines_but_never_makes_anyone_wait() {
+#[tokio::test]
+async fn a_reader_that_stopped_costs_lines_but_never_makes_anyone_wait() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
@@ -177,6 +177,19 @@ fn a_reader_that_stopped_costs_lines_but_never_makes_anyone_wait() {
         log.submit(batch.clone());
         log.dropped() > 0
     });
+    tokio::time::timeout(10 * FLUSH_TIMEOUT, log.flush()).await.expect("the flush gives up");
+}
+
+#[test]
+fn a_signal_opens_the_file_anew_even_when_it_still_has_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let log = AccessLog::open(&options(&path, LogMode::All), lines(LogFormat::Json), 8).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    log.reopen();
+    wait_for("the file is there again", || path.exists());
+    log.submit(vec![Arc::new(example())]);
+    wait_for("the line is in it", || std::fs::read_to_string(&path).unwrap().lines().count() == 1);
 }
 
 #[test]
@@ -192,13 +205,13 @@ fn mode_failures_wants_failures_only() {
     assert!(!off.wants(&Record { status: None, ..example() }));
 }
 
-#[test]
-fn lines_that_were_handed_over_are_written_before_the_log_closes() {
+#[tokio::test]
+async fn a_flush_ends_when_all_that_was_handed_over_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let log = AccessLog::open(&options(&path, LogMode::All), lines(LogFormat::Json), 8).unwrap();
     log.submit((0..500).map(|_| Arc::new(example())).collect());
-    drop(log);
+    log.flush().await;
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 500);
 }
 
