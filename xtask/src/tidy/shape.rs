@@ -24,7 +24,7 @@ pub(super) fn first_sentence(source: &Source, findings: &mut Vec<Finding>) {
         .collect();
     match paragraph.last() {
         None => report(source, 1, "does not begin with `//!` and a sentence", findings),
-        Some(last) if !last.ends_with(['.', ':', '`']) => {
+        Some(last) if !last.ends_with(['.', ':', '?', '`']) => {
             report(source, paragraph.len(), "the first paragraph is not a sentence: it has no end", findings);
         }
         Some(_) => {}
