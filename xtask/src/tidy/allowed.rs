@@ -11,7 +11,10 @@ type Exception = (&'static str, &'static str);
 pub(super) const LONG: [Exception; 0] = [];
 
 /// Tests that may let time pass.
-pub(super) const SLEEP: [Exception; 0] = [];
+pub(super) const SLEEP: [Exception; 2] = [
+    ("tests/src/echo.rs", "a replica that takes its time before it answers"),
+    ("tests/src/load.rs", "the pace of a load, and its length"),
+];
 
 /// Files with `unsafe` in them.
 pub(super) const UNSAFE: [Exception; 7] = [
