@@ -20,7 +20,7 @@ const READS: usize = 2;
 
 /// Looks at one connect, does what is to be done, and says what that was.
 #[inline(always)]
-pub fn try_connect(ctx: &SockAddr<'_>) -> Result<Verdict, Untouched> {
+pub fn try_connect<const V4: bool>(ctx: &SockAddr<'_, V4>) -> Result<Verdict, Untouched> {
     let original = ctx.socket();
     if let Some(why) = capture::screen(&ctx.caller(WEIR_OWN_CGROUP.load())) {
         return Err(why);
@@ -106,7 +106,12 @@ fn note(decision: &mut Decision, proxy: Proxy) {
 /// Sends the connect to the proxy. False when the socket takes no mark: without it nobody would know
 /// where the connection was going.
 #[inline(always)]
-fn steer(ctx: &SockAddr<'_>, decision: &mut Decision, pod: &PodValue, listener: &Socket) -> bool {
+fn steer<const V4: bool>(
+    ctx: &SockAddr<'_, V4>,
+    decision: &mut Decision,
+    pod: &PodValue,
+    listener: &Socket,
+) -> bool {
     decision.actual = *listener;
     if !mark(ctx, decision, SocketMark::STEERED) {
         decision.actual = decision.original;
@@ -123,7 +128,7 @@ fn steer(ctx: &SockAddr<'_>, decision: &mut Decision, pod: &PodValue, listener: 
 /// Sends the connect to an endpoint. Without a mark it works as well; `getpeername` then tells the
 /// endpoint.
 #[inline(always)]
-fn send(ctx: &SockAddr<'_>, decision: &mut Decision, endpoint: Socket) {
+fn send<const V4: bool>(ctx: &SockAddr<'_, V4>, decision: &mut Decision, endpoint: Socket) {
     decision.actual = endpoint;
     if !mark(ctx, decision, SocketMark::PICKED) {
         stats::count(Counter::MarkFailed);
@@ -132,7 +137,7 @@ fn send(ctx: &SockAddr<'_>, decision: &mut Decision, endpoint: Socket) {
 }
 
 #[inline(always)]
-fn mark(ctx: &SockAddr<'_>, decision: &Decision, kind: u32) -> bool {
+fn mark<const V4: bool>(ctx: &SockAddr<'_, V4>, decision: &Decision, kind: u32) -> bool {
     ctx.set_mark(&mut SocketMark {
         netns_cookie: decision.netns_cookie,
         original: decision.original,
@@ -189,7 +194,7 @@ fn pick(key: &ServiceKey, mut current: ServiceValue) -> Option<Socket> {
 }
 
 #[inline(always)]
-fn log(ctx: &SockAddr<'_>, decision: &Decision) {
+fn log<const V4: bool>(ctx: &SockAddr<'_, V4>, decision: &Decision) {
     if WEIR_LOG.load() == 0 {
         return;
     }

@@ -30,24 +30,18 @@ const TCP_LISTEN: u32 = 10;
 /// Ring buffer flag: wake nobody.
 pub const NO_WAKEUP: u64 = BPF_RB_NO_WAKEUP as u64;
 
-/// The context of `connect` and `getpeername`, and the family of its socket.
-pub struct SockAddr<'a> {
+/// The context of `connect` and `getpeername`. The family of the socket is part of the type: with a branch
+/// on it, LLVM would merge the two families' writes.
+pub struct SockAddr<'a, const V4: bool> {
     /// For aya-log.
     pub context: &'a SockAddrContext,
-    v4: bool,
 }
 
-impl<'a> SockAddr<'a> {
-    /// From an IPv4 hook.
+impl<'a, const V4: bool> SockAddr<'a, V4> {
+    /// Wraps the context of a hook of this family.
     #[inline(always)]
-    pub fn v4(context: &'a SockAddrContext) -> Self {
-        Self { context, v4: true }
-    }
-
-    /// From an IPv6 hook.
-    #[inline(always)]
-    pub fn v6(context: &'a SockAddrContext) -> Self {
-        Self { context, v4: false }
+    pub fn new(context: &'a SockAddrContext) -> Self {
+        Self { context }
     }
 
     #[inline(always)]
@@ -62,7 +56,7 @@ impl<'a> SockAddr<'a> {
         // SAFETY: the context is valid while the program runs; each field is read at its own size.
         let (address, port) = unsafe {
             let port = read_volatile(addr_of!((*raw).user_port));
-            let address = if self.v4 {
+            let address = if V4 {
                 Address::from_v4(read_volatile(addr_of!((*raw).user_ip4)))
             } else {
                 let words = addr_of!((*raw).user_ip6).cast::<u32>();
@@ -85,7 +79,7 @@ impl<'a> SockAddr<'a> {
         let [a, b, c, d] = socket.address.0;
         // SAFETY: as in `socket`; these are the fields that the hook may write.
         unsafe {
-            if self.v4 {
+            if V4 {
                 write_volatile(addr_of_mut!((*raw).user_ip4), d);
             } else {
                 let words = addr_of_mut!((*raw).user_ip6).cast::<u32>();
@@ -132,7 +126,7 @@ impl<'a> SockAddr<'a> {
     #[inline(always)]
     pub fn bind(&self, address: &Address) -> bool {
         let [a, b, c, d] = address.0;
-        if self.v4 {
+        if V4 {
             let mut name = SockaddrIn { family: AF_INET, port: 0, address: d, zero: [0; 2] };
             self.bind_raw(addr_of_mut!(name).cast(), size_of::<SockaddrIn>() as i32)
         } else {

@@ -24,10 +24,14 @@ use crate::error::Error;
 /// Every hook lets the system call go on.
 const ALLOW: i32 = 1;
 
+/// Families, as `SockAddr` takes them.
+const V4: bool = true;
+const V6: bool = false;
+
 /// A connect on an IPv4 socket.
 #[cgroup_sock_addr(connect4)]
 pub fn weir_connect4(ctx: SockAddrContext) -> i32 {
-    match connect::try_connect(&SockAddr::v4(&ctx)) {
+    match connect::try_connect(&SockAddr::<V4>::new(&ctx)) {
         Ok(verdict) => stats::count(verdict.counter()),
         Err(untouched) => stats::count(untouched.counter()),
     }
@@ -37,7 +41,7 @@ pub fn weir_connect4(ctx: SockAddrContext) -> i32 {
 /// A connect on an IPv6 socket, also to a mapped IPv4 address.
 #[cgroup_sock_addr(connect6)]
 pub fn weir_connect6(ctx: SockAddrContext) -> i32 {
-    match connect::try_connect(&SockAddr::v6(&ctx)) {
+    match connect::try_connect(&SockAddr::<V6>::new(&ctx)) {
         Ok(verdict) => stats::count(verdict.counter()),
         Err(untouched) => stats::count(untouched.counter()),
     }
@@ -47,13 +51,13 @@ pub fn weir_connect6(ctx: SockAddrContext) -> i32 {
 /// `getpeername` on an IPv4 socket.
 #[cgroup_sock_addr(getpeername4)]
 pub fn weir_getpeername4(ctx: SockAddrContext) -> i32 {
-    named(name::try_name(&SockAddr::v4(&ctx)))
+    named(name::try_name(&SockAddr::<V4>::new(&ctx)))
 }
 
 /// `getpeername` on an IPv6 socket.
 #[cgroup_sock_addr(getpeername6)]
 pub fn weir_getpeername6(ctx: SockAddrContext) -> i32 {
-    named(name::try_name(&SockAddr::v6(&ctx)))
+    named(name::try_name(&SockAddr::<V6>::new(&ctx)))
 }
 
 #[inline(always)]

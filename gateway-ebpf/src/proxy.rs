@@ -10,7 +10,7 @@ use crate::maps::{STATE, WEIR_STALE_NS};
 /// The alive word falls when the process dies, before its memory is torn down; the heartbeat goes stale
 /// when it hangs; the listener and its tag say that the pod has one and that it is ours.
 #[inline(always)]
-pub fn state(ctx: &SockAddr<'_>, listener: &Socket, now_ns: u64) -> Proxy {
+pub fn state<const V4: bool>(ctx: &SockAddr<'_, V4>, listener: &Socket, now_ns: u64) -> Proxy {
     if word(state::ALIVE) == 0 {
         return Proxy::Dead;
     }

@@ -3,3 +3,4 @@
 pub mod echo;
 pub mod grpc;
 pub mod load;
+pub mod pod;

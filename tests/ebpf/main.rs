@@ -1,0 +1,9 @@
+//! The datapath for real: programs in the kernel, pods in namespaces, clients that know of nothing.
+//!
+//! Needs root and a binary with the eBPF object in it (`cargo xtask build`). Skips with a line on stderr
+//! where it cannot run, and fails there when `CI=true`.
+
+mod failure;
+mod fixture;
+mod steering;
+mod takeover;
