@@ -46,14 +46,9 @@ fn a_killed_gateway_refuses_nobody_who_dials_an_open_service() {
         gateway.kill();
         for client in clients {
             let seen = client.finish();
-            assert!(!seen.errors.contains_key("ECONNREFUSED"), "{seen:?}");
+            assert!(seen.errors.keys().all(|error| error == "ECONNRESET"), "{seen:?}");
             assert!(seen.answers.contains_key("endpoint"), "{seen:?}");
             assert!(cut(&seen) <= 1, "more was cut than the one connection in flight: {seen:?}");
-            assert_eq!(
-                seen.errors.values().sum::<u64>() + seen.ok,
-                seen.ok + cut(&seen) - seen.answers.get("").copied().unwrap_or(0),
-                "{seen:?}"
-            );
             connects += seen.ok;
         }
     }
