@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -103,9 +103,7 @@ fn name(error: &io::Error) -> String {
 
 fn once(request: &Request, seen: &mut Seen) -> io::Result<()> {
     let to = match (request.mapped, request.to.ip()) {
-        (true, IpAddr::V4(v4)) => {
-            SocketAddr::new(Ipv6Addr::from(v4.to_ipv6_mapped()).into(), request.to.port())
-        }
+        (true, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), request.to.port()),
         _ => request.to,
     };
     let socket = open(request, Domain::for_address(to))?;
