@@ -13,6 +13,7 @@ pub mod report;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ use self::config::meta::ObjectKey;
 use self::config::resources::ResourceSet;
 use self::diagnostic::{Diagnostic, Severity};
 use self::provider::Desired;
+use self::provider::file::{self, FolderError};
 use self::report::StatusReport;
 use crate::limits::Limits;
 use crate::snapshot::Snapshot;
@@ -217,6 +219,16 @@ fn same_but_slices(old: &ResourceSet, new: &ResourceSet) -> bool {
         && new.reference_grants.changes_since(&old.reference_grants).is_empty()
         && new.services.changes_since(&old.services).is_empty()
         && new.namespaces.changes_since(&old.namespaces).is_empty()
+}
+
+/// What a configuration folder would serve, without serving it: statuses, and findings with line and
+/// column of each field.
+pub fn check(folder: &Path, limits: &Limits) -> Result<StatusReport, FolderError> {
+    let desired = file::load(folder, limits)?;
+    let mut control = Control::new(Arc::default(), Box::new(NoKernel), limits);
+    let mut report = StatusReport::clone(&control.apply(desired).report);
+    file::locate(&mut report.diagnostics);
+    Ok(report)
 }
 
 /// Each finding once, when it comes.

@@ -78,6 +78,9 @@ pub struct Limits {
     pub regex_bytes_max: usize,
     /// Quiet time after a file event before the folder is read again.
     pub config_debounce: Duration,
+    /// How often a configuration folder is looked at whether or not an event says so; also the longest
+    /// that an unbroken burst of events can hold a change back.
+    pub config_poll_interval: Duration,
 }
 
 impl Default for Limits {
@@ -118,6 +121,7 @@ impl Default for Limits {
             config_file_bytes_max: 8 * 1024 * 1024,
             regex_bytes_max: 64 * 1024,
             config_debounce: Duration::from_millis(10),
+            config_poll_interval: Duration::from_secs(5),
         }
     }
 }

@@ -15,3 +15,4 @@ pub mod reference_grant;
 pub mod resources;
 pub mod route;
 pub mod service;
+pub mod validate;

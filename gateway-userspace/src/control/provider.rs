@@ -1,5 +1,7 @@
 //! Where desired state comes from.
 
+pub mod file;
+
 use std::sync::Arc;
 
 use super::config::resources::ResourceSet;

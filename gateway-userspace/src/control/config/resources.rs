@@ -200,6 +200,24 @@ pub enum Object {
     CapturedPod(Arc<CapturedPod>),
 }
 
+impl Object {
+    /// True when both are one allocation.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::GatewayClass(a), Self::GatewayClass(b)) => Arc::ptr_eq(a, b),
+            (Self::Gateway(a), Self::Gateway(b)) => Arc::ptr_eq(a, b),
+            (Self::HttpRoute(a), Self::HttpRoute(b)) => Arc::ptr_eq(a, b),
+            (Self::GrpcRoute(a), Self::GrpcRoute(b)) => Arc::ptr_eq(a, b),
+            (Self::ReferenceGrant(a), Self::ReferenceGrant(b)) => Arc::ptr_eq(a, b),
+            (Self::Service(a), Self::Service(b)) => Arc::ptr_eq(a, b),
+            (Self::EndpointSlice(a), Self::EndpointSlice(b)) => Arc::ptr_eq(a, b),
+            (Self::Namespace(a), Self::Namespace(b)) => Arc::ptr_eq(a, b),
+            (Self::CapturedPod(a), Self::CapturedPod(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 impl ResourceSet {
     /// Adds or replaces an object.
     pub fn insert(&mut self, key: ObjectKey, origin: Origin, object: Object) {
