@@ -2,6 +2,7 @@
 //!
 //! Everything has a name with the process id in it and goes away on drop.
 
+pub mod battery;
 pub mod client;
 pub mod stand_in;
 

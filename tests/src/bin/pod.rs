@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use gateway_tests::pod::{client, enter, stand_in};
+use gateway_tests::pod::{battery, client, enter, stand_in};
 
 #[derive(Parser)]
 struct Arguments {
@@ -23,6 +23,8 @@ struct Arguments {
 enum Task {
     /// Connects and says what came of it, as JSON.
     Connect(client::Request),
+    /// Runs the battery and prints its transcript.
+    Battery(battery::Battery),
     /// Stands in for the gateway until stdin is closed; says `ready` when its pods are captured.
     Gateway(stand_in::Gateway),
 }
@@ -35,6 +37,7 @@ fn main() -> Result<()> {
             let seen = client::run(&request);
             writeln!(io::stdout(), "{}", serde_json::to_string(&seen)?)?;
         }
+        Task::Battery(battery) => writeln!(io::stdout(), "{}", battery.run().join("\n"))?,
         Task::Gateway(gateway) => gateway.run()?,
     }
     Ok(())

@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Longest wait for a connect or an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// `IPPROTO_MPTCP`.
-const MPTCP: i32 = 262;
+pub(crate) const MPTCP: i32 = 262;
 
 /// How to connect.
 #[derive(Debug, Clone, clap::Args)]
@@ -94,7 +94,7 @@ pub fn run(request: &Request) -> Seen {
 }
 
 /// `ECONNREFUSED` rather than a sentence.
-fn name(error: &io::Error) -> String {
+pub(crate) fn name(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => format!("{:?}", nix::errno::Errno::from_raw(number)),
         None => format!("{:?}", error.kind()),

@@ -253,9 +253,9 @@ fn copy(from: &TcpStream, to: &TcpStream) {
     match io::copy(&mut &*from, &mut &*to) {
         Ok(_) => drop(to.shutdown(Shutdown::Write)),
         Err(_) => {
+            // Both ends are closed with a reset once the other direction, woken by this, has ended too.
             let _ = socket2::SockRef::from(to).set_linger(Some(Duration::ZERO));
-            let _ = socket2::SockRef::from(from).set_linger(Some(Duration::ZERO));
-            let _ = to.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Read);
         }
     }
 }
