@@ -1,4 +1,7 @@
 //! The application: builds the components and wires them together. The only file that knows them all.
+//!
+//! Two kinds of runtime: each worker has its own thread and runtime for traffic; everything else
+//! (configuration, enrolment, status, logs, admin) lives on the one of the thread that calls `run`.
 
 pub mod handover;
 pub mod kernel;
@@ -6,3 +9,414 @@ pub mod pods;
 pub mod ports;
 pub mod state;
 pub mod workers;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use futures_util::FutureExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::admin::server::{self as admin, Access, AdminSocket};
+use crate::bootstrap::{Capture, Settings};
+use crate::capture::PodSource;
+use crate::capture::enrol::Enrolment;
+use crate::capture::pod_table::PodTable;
+use crate::capture::standalone::StandalonePods;
+use crate::control::Control;
+use crate::control::config::captured_pod::CapturedPod;
+use crate::control::config::resources::Objects;
+use crate::control::provider::Desired;
+use crate::control::provider::file;
+use crate::drain::{self, Cause, Drain, DrainTrigger};
+use crate::limits::Limits;
+use crate::readiness::{Blocked, Readiness};
+use crate::snapshot::store::SnapshotStore;
+use crate::telemetry::Telemetry;
+use crate::telemetry::directory::Directory;
+use crate::worker::WorkerContext;
+use handover::{HandoverServer, Predecessor};
+use kernel::{Kernel, KernelOptions, KernelTablesOf};
+use pods::RunningGateway;
+use ports::{Inherited, Ports};
+use state::{LatestReport, RunningState};
+use workers::{NetnsSockets, Workers};
+
+/// Before ports that could not be opened are tried again.
+const PORT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a started gateway can be reached by.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    /// Gateway ports that are open.
+    pub gateways: Vec<SocketAddr>,
+    /// The admin socket.
+    pub admin_socket: PathBuf,
+    /// The read-only admin port, if it was asked for.
+    pub admin_address: Option<SocketAddr>,
+    /// Ends it in good order.
+    pub drain: DrainTrigger,
+}
+
+/// What is shared by everything that runs beside the workers.
+#[derive(Clone)]
+struct Parts {
+    limits: Arc<Limits>,
+    store: Arc<SnapshotStore>,
+    kernel: Arc<Kernel>,
+    telemetry: Arc<Telemetry>,
+    workers: Arc<Workers>,
+    ports: Arc<Mutex<Ports>>,
+    pods: PodTable,
+    report: LatestReport,
+    readiness: Readiness,
+}
+
+/// Where others reach this process, beside its gateway ports.
+struct Doors {
+    admin_socket: AdminSocket,
+    admin_port: Option<TcpListener>,
+    handover: HandoverServer,
+}
+
+/// A gateway that is built and bound, and serves once `serve` is polled.
+pub struct App {
+    parts: Parts,
+    follow: Follow,
+    predecessor: Option<Predecessor>,
+    doors: Doors,
+    starting: Blocked,
+    drain: Drain,
+    bound: Bound,
+}
+
+/// Serves until SIGTERM or SIGINT, or until a next process has taken over.
+///
+/// # Errors
+/// When the gateway cannot start. Each says what to do.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let app = App::start(settings).await?;
+        let trigger = app.bound.drain.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = trigger.start_on_signal().await {
+                tracing::error!(%error, "SIGTERM cannot be watched: it will cut connections");
+            }
+        });
+        app.serve().await
+    })
+}
+
+impl App {
+    /// Reads the configuration, opens everything, and binds.
+    ///
+    /// # Errors
+    /// When something is in the way of all serving. A broken object or a port in use is not.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let (trigger, drain) = drain::channel();
+        make_folder(&settings.admin_socket)?;
+        let next = handover::path_beside(&settings.admin_socket);
+        let (predecessor, inherited) = find_predecessor(&settings, &next)?;
+        let (parts, mut follow) = build(&settings, inherited, &trigger)?;
+        let starting = parts.readiness.block("start");
+        if !follow.desired_pods.borrow().is_empty() {
+            parts.kernel.open().map_err(|error| {
+                let why = indented(&error);
+                anyhow!("cannot capture the folder's pods; --capture off serves its gateways alone: {why}")
+            })?;
+        }
+        let handover = HandoverServer::start(&next, Arc::clone(&parts.ports), trigger.clone())
+            .with_context(|| format!("cannot make the handover socket {}", next.display()))?;
+        let doors = Doors {
+            admin_socket: AdminSocket::bind(&settings.admin_socket, predecessor.is_some())?,
+            admin_port: open_admin_port(settings.admin_address).await?,
+            handover,
+        };
+        follow.compare_ports(&parts);
+        let bound = Bound {
+            gateways: lock(&parts.ports).open().collect(),
+            admin_socket: settings.admin_socket,
+            admin_address: doors.admin_port.as_ref().and_then(|p| p.local_addr().ok()),
+            drain: trigger,
+        };
+        Ok(Self { parts, follow, predecessor, doors, starting, drain, bound })
+    }
+
+    /// What it can be reached by.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// Serves until the drain is asked for, then drains. Poll it within a `LocalSet`.
+    ///
+    /// # Errors
+    /// When the process that is replaced cannot be told so.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        let Self { parts, follow, predecessor, doors, starting, mut drain, bound } = self;
+        let (stop_telemetry, stopped) = oneshot::channel::<()>();
+        let reading = tokio::task::spawn_local(read_records(Arc::clone(&parts.telemetry), stopped));
+        let reopening = tokio::task::spawn_local(reopen_log_on_hangup(Arc::clone(&parts.telemetry)));
+        let answering = answer_admin(doors.admin_socket, doors.admin_port, parts.admin_state(&bound.drain));
+
+        let mut enrolment = Enrolment::new(parts.gateway(), parts.pods.clone(), parts.limits.pods_max);
+        let mut source = StandalonePods::new(follow.desired_pods.subscribe());
+        while let Some(Some(event)) = source.next().now_or_never() {
+            enrolment.apply(event);
+        }
+        parts.kernel.retain(&parts.pods.cookies());
+        if let Some(predecessor) = predecessor {
+            let pid = predecessor.pid();
+            predecessor.done().with_context(|| format!("process {pid} did not hear that it is replaced"))?;
+            tracing::info!(pid, "taken over");
+        }
+        drop(starting);
+        announce(&bound, &parts.pods);
+
+        let cause = tokio::select! {
+            cause = drain.started() => cause,
+            () = enrolment.follow(&mut source, parts.limits.pod_check_interval) => Cause::Asked,
+            () = follow.run(&parts) => Cause::Asked,
+        };
+        drop(doors.handover);
+        parts.drain(cause).await;
+        drop(stop_telemetry);
+        // The last records are read; a panic there has been reported.
+        let _ = reading.await;
+        for task in answering.into_iter().chain([reopening]) {
+            task.abort();
+            // Dropped when it has ended, and its socket with it.
+            let _ = task.await;
+        }
+        Ok(())
+    }
+}
+
+impl Parts {
+    fn gateway(&self) -> RunningGateway {
+        RunningGateway {
+            kernel: Arc::clone(&self.kernel),
+            workers: Arc::clone(&self.workers),
+            names: Arc::clone(self.telemetry.pods()),
+        }
+    }
+
+    fn admin_state(&self, drain: &DrainTrigger) -> Arc<RunningState> {
+        Arc::new(RunningState {
+            store: Arc::clone(&self.store),
+            report: self.report.clone(),
+            readiness: self.readiness.clone(),
+            pods: self.pods.clone(),
+            kernel: Arc::clone(&self.kernel),
+            telemetry: Arc::clone(&self.telemetry),
+            drain: drain.clone(),
+        })
+    }
+
+    /// The orderly end: nothing new comes in, what is in flight finishes.
+    async fn drain(&self, cause: Cause) {
+        let _draining = self.readiness.block("the end: draining");
+        let began = Instant::now();
+        tracing::info!(?cause, timeout = ?self.limits.drain_timeout, "draining");
+        match cause {
+            Cause::Asked => self.kernel.retire(),
+            // Kernel entries and pins are the successor's.
+            Cause::Replaced => self.kernel.leave(),
+        }
+        lock(&self.ports).release();
+        self.workers.drain().await;
+        tracing::info!(took = ?began.elapsed(), "drained");
+    }
+}
+
+/// Builds what serves, and applies the first configuration. Opens no port and no datapath.
+fn build(settings: &Settings, inherited: Inherited, drain: &DrainTrigger) -> anyhow::Result<(Parts, Follow)> {
+    let limits = Arc::new(settings.limits.clone());
+    let store = Arc::new(SnapshotStore::new());
+    let kernel = Arc::new(Kernel::new(kernel_options(settings), Arc::clone(&store), drain.clone()));
+    let tables = Box::new(KernelTablesOf(Arc::clone(&kernel)));
+    let mut control = Control::new(Arc::clone(&store), tables, &limits);
+    let directory = Directory { names: control.names(), ..Directory::default() };
+    let telemetry = Telemetry::new(&settings.access_log, directory, &limits)
+        .with_context(|| format!("cannot open the access log {:?}", settings.access_log.target))?;
+    let mut desired = file::follow(&settings.config, &limits)?;
+
+    let report = LatestReport::default();
+    let first = desired.borrow_and_update().clone();
+    let captured = settings.capture == Capture::Auto;
+    let pods = if captured { first.set.captured_pods.clone() } else { Objects::default() };
+    let (desired_pods, _) = watch::channel(pods);
+    report.set(control.apply_logged(first).report);
+
+    let destinations = Arc::new(kernel.destinations());
+    let context =
+        WorkerContext::new(Arc::clone(&store), Arc::clone(&limits), Arc::new(NetnsSockets), destinations);
+    let workers = Workers::start(settings.workers, &context, &telemetry).context("cannot start workers")?;
+    let parts = Parts {
+        limits,
+        store,
+        kernel,
+        telemetry,
+        workers: Arc::new(workers),
+        ports: Arc::new(Mutex::new(Ports::new(settings.workers, inherited))),
+        pods: PodTable::default(),
+        report,
+        readiness: Readiness::default(),
+    };
+    Ok((parts, Follow { control, desired, desired_pods, captured }))
+}
+
+/// Follows the folder of YAML.
+struct Follow {
+    control: Control,
+    desired: watch::Receiver<Desired>,
+    desired_pods: watch::Sender<Objects<CapturedPod>>,
+    captured: bool,
+}
+
+impl Follow {
+    async fn run(mut self, parts: &Parts) {
+        let mut retry = tokio::time::interval(PORT_RETRY_INTERVAL);
+        loop {
+            tokio::select! {
+                changed = self.desired.changed() => {
+                    if changed.is_err() {
+                        tracing::error!("the configuration folder is no longer followed: restart to read it again");
+                        return std::future::pending().await;
+                    }
+                    let desired = self.desired.borrow_and_update().clone();
+                    self.apply(desired, parts);
+                }
+                _ = retry.tick() => self.compare_ports(parts),
+            }
+        }
+    }
+}
+
+impl Follow {
+    fn apply(&mut self, desired: Desired, parts: &Parts) {
+        let noticed = Instant::now();
+        let pods = desired.set.captured_pods.clone();
+        parts.report.set(self.control.apply_logged(desired).report);
+        self.compare_ports(parts);
+        if self.captured {
+            self.desired_pods.send_replace(pods);
+        }
+        parts.telemetry.config_applied(noticed.elapsed());
+    }
+
+    /// Opens and closes gateway ports as the newest snapshot wants them; those that cannot be opened
+    /// are said in the statuses.
+    fn compare_ports(&mut self, parts: &Parts) {
+        let (changes, failed) = {
+            let mut ports = lock(&parts.ports);
+            (ports.compare(&parts.store.load().listeners), ports.failed().clone())
+        };
+        for change in changes {
+            parts.workers.change_port(change);
+        }
+        parts.report.set(self.control.set_unusable(failed));
+    }
+}
+
+/// Reads the workers' records until `stop`.
+async fn read_records(telemetry: Arc<Telemetry>, stop: oneshot::Receiver<()>) {
+    // A sender that is dropped is as good a stop.
+    telemetry.run(async { drop(stop.await) }).await;
+}
+
+/// Answers on the admin socket, and on the admin port where there is one.
+fn answer_admin(
+    socket: AdminSocket,
+    port: Option<TcpListener>,
+    state: Arc<RunningState>,
+) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    if let Some(port) = port {
+        let state = Arc::clone(&state);
+        tasks.push(tokio::task::spawn_local(admin::serve(port, state, Access::ReadOnly)));
+    }
+    tasks.push(tokio::task::spawn_local(admin::serve(socket, state, Access::Full)));
+    tasks
+}
+
+/// Several lines stand below what they belong to.
+fn indented(text: &str) -> String {
+    if text.contains('\n') { format!("\n  {}", text.replace('\n', "\n  ")) } else { text.to_owned() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn kernel_options(settings: &Settings) -> KernelOptions {
+    KernelOptions {
+        enabled: settings.capture == Capture::Auto,
+        cgroup: settings.cgroup.clone(),
+        pin_root: settings.bpf_root.clone(),
+        takeover: settings.takeover,
+        debug_log: settings.datapath_log,
+    }
+}
+
+/// The folder of the admin socket: made when only the last part of it is missing.
+fn make_folder(admin_socket: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let folder = admin_socket.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Some(folder) = folder.filter(|folder| !folder.is_dir()) else { return Ok(()) };
+    std::fs::DirBuilder::new().mode(0o755).create(folder).with_context(|| {
+        let folder = folder.display();
+        format!("cannot make the folder {folder} of the admin socket; choose another with --admin-socket")
+    })
+}
+
+/// The gateway that runs with the same admin socket, and what it hands over.
+fn find_predecessor(settings: &Settings, path: &Path) -> anyhow::Result<(Option<Predecessor>, Inherited)> {
+    let found = Predecessor::find(path)
+        .with_context(|| format!("cannot ask at {} whether a gateway runs already", path.display()))?;
+    let Some(predecessor) = found else { return Ok((None, Inherited::new())) };
+    if !settings.takeover {
+        bail!(
+            "another Weir (process {}) runs with the admin socket {}; stop it, replace it with --takeover, or \
+             choose another --admin-socket",
+            predecessor.pid(),
+            settings.admin_socket.display()
+        );
+    }
+    let inherited = predecessor.take_sockets().with_context(|| {
+        format!("process {} does not hand its ports over; stop it and start again", predecessor.pid())
+    })?;
+    Ok((Some(predecessor), inherited))
+}
+
+async fn open_admin_port(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let port = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another --admin-address"))?;
+    Ok(Some(port))
+}
+
+/// Log rotation moves the file away and sends SIGHUP.
+async fn reopen_log_on_hangup(telemetry: Arc<Telemetry>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        telemetry.reopen_log();
+    }
+}
+
+fn announce(bound: &Bound, pods: &PodTable) {
+    let (captured, wanted) = pods.counts();
+    let gateways: Vec<String> = bound.gateways.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        gateways = gateways.join(" "),
+        pods = format!("{captured} of {wanted}"),
+        admin = %bound.admin_socket.display(),
+        "serving"
+    );
+}

@@ -4,9 +4,11 @@
 //! 3 the gateway cannot be reached. Every failure is one line that says what and what to do.
 
 pub mod admin_client;
+pub mod check;
 pub mod cleanup;
 pub mod explain;
 pub mod output;
+pub mod run;
 pub mod status;
 pub mod version;
 
@@ -44,6 +46,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Run(Box<run::RunArgs>),
+    Check(check::CheckArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Cleanup(cleanup::CleanupArgs),
@@ -119,6 +123,8 @@ pub enum Verdict {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
+        Verb::Run(args) => run::run(*args),
+        Verb::Check(args) => check::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Cleanup(args) => cleanup::run(&args),

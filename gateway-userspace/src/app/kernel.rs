@@ -86,6 +86,8 @@ impl KernelSink for KernelTablesOf {
 fn said(synced: Result<SyncReport, DatapathError>) {
     match synced {
         Ok(report) => tracing::debug!(?report, "kernel tables are in step"),
+        // They are the successor's, and this process drains.
+        Err(DatapathError::Superseded) => {}
         Err(error) => tracing::error!(%error, "the kernel's Services are not those of the configuration"),
     }
 }

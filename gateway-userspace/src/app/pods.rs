@@ -9,7 +9,7 @@ use crate::capture::Pod;
 use crate::capture::enrol::Gateway;
 use crate::capture::netns::{Netns, PodSockets};
 use crate::capture::pod_table::CapturedPod;
-use crate::ebpf::PodEntry;
+use crate::ebpf::{DatapathError, PodEntry};
 use crate::telemetry::pods::{PodName, Pods};
 use crate::telemetry::record::PodId;
 use crate::worker::PodListener;
@@ -62,7 +62,11 @@ impl Gateway for RunningGateway {
     }
 
     fn release(&self, netns_cookie: u64) -> Result<(), String> {
-        self.kernel.open()?.unenroll(netns_cookie).map_err(|e| e.to_string())
+        match self.kernel.open()?.unenroll(netns_cookie) {
+            // The entry is the successor's, and this process drains.
+            Ok(()) | Err(DatapathError::Superseded) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn close(&self, pod: PodId) {

@@ -1,0 +1,151 @@
+//! `weir run`: serves a folder of YAML until it is told to end.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{Failure, Verdict};
+use crate::app;
+use crate::bootstrap::{self, Capture, Settings};
+use crate::control::config::duration;
+use crate::ebpf::PIN_ROOT;
+use crate::limits::Limits;
+use crate::telemetry::access_log::{AccessLogOptions, LogFormat, LogMode, LogTarget};
+use crate::telemetry::logging::{self, LoggingOptions};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir run --config ./config                          a reverse proxy from Kubernetes YAML; needs no privilege
+  sudo weir run --config ./config --cgroup /sys/fs/cgroup/kubepods.slice
+                                                      the same, and capture the folder's CapturedPods
+  weir run --config ./config --access-log off --log-level warn
+  sudo weir run --config ./config --takeover          replace the gateway that runs, without a lost connection
+
+A pod is captured when the folder has a
+  apiVersion: weir.dev/v1alpha1
+  kind: CapturedPod
+  metadata: {namespace: shop, name: web}
+  spec: {netns: /run/netns/web}
+
+The folder is watched: a change is live within milliseconds. A broken object is reported, and its last
+good version goes on serving. SIGTERM drains: requests in flight finish, new ones go elsewhere.";
+
+/// Serve a folder of Kubernetes YAML
+///
+/// Gateways of the folder open their ports on this host. CapturedPods have their calls to Services go
+/// through Weir, which needs root (or CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN); without any, no privilege is needed.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// Folder with the YAML files; watched
+    #[arg(long, value_name = "DIR", env = "WEIR_CONFIG")]
+    config: PathBuf,
+    /// Unix socket for `weir status`, `weir explain` and scrapes [default: /run/weir/admin.sock, or
+    /// below $XDG_RUNTIME_DIR when not root]
+    #[arg(long, value_name = "PATH", env = "WEIR_ADMIN_SOCKET")]
+    admin_socket: Option<PathBuf>,
+    /// Serve the read-only part of the admin API (health, metrics, status) on this TCP address too
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin_address: Option<SocketAddr>,
+    /// Threads that serve traffic [default: the CPUs this process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    workers: Option<u16>,
+    /// Where the access log goes: a file, `-` for standard output, or `off`
+    #[arg(long, value_name = "PATH|-|off", default_value = "-")]
+    access_log: String,
+    /// How a line of the access log looks
+    #[arg(long, value_enum, default_value_t)]
+    access_log_format: LineFormat,
+    /// Log only what was refused, failed or answered with an error
+    #[arg(long)]
+    access_log_failures_only: bool,
+    /// Whether pods are captured: as soon as the folder names one, or never
+    #[arg(long, value_enum, default_value_t)]
+    capture: CaptureMode,
+    /// cgroup2 directory whose processes are pods [default: the kubelet's kubepods directory]
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Folder on a bpffs for pinned maps and links
+    #[arg(long, value_name = "PATH", default_value = PIN_ROOT)]
+    bpf_root: PathBuf,
+    /// Replace the gateway that runs here: it hands its ports and pods over, drains and ends
+    #[arg(long)]
+    takeover: bool,
+    /// How long requests in flight may take after SIGTERM, as 30s or 1m30s
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    drain_timeout: Duration,
+    /// What Weir says of itself on standard error: error, warn, info, debug, trace, or directives
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "WEIR_LOG")]
+    log_level: String,
+    /// One JSON object per line on standard error instead of text
+    #[arg(long)]
+    log_json: bool,
+    /// Note each decision of the kernel programs at debug level (slow; for development)
+    #[arg(long)]
+    datapath_log: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LineFormat {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// One line of text, for humans.
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum CaptureMode {
+    /// As soon as the folder names a pod.
+    #[default]
+    Auto,
+    /// Never: gateways only.
+    Off,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| "a time is written as 500ms, 30s or 1m30s".to_owned())
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(args: RunArgs) -> Result<Verdict, Failure> {
+    let logging = LoggingOptions { level: args.log_level.clone(), json: args.log_json };
+    logging::init(&logging).map_err(|e| Failure::Usage(e.to_string()))?;
+    let settings = resolve(args)?;
+    bootstrap::raise_open_files();
+    app::run(settings)?;
+    Ok(Verdict::Fine)
+}
+
+fn resolve(args: RunArgs) -> Result<Settings, Failure> {
+    let format = match args.access_log_format {
+        LineFormat::Json => LogFormat::Json,
+        LineFormat::Text => LogFormat::Text,
+    };
+    let mode = if args.access_log_failures_only { LogMode::Failures } else { LogMode::All };
+    let access_log = match args.access_log.as_str() {
+        "off" => AccessLogOptions { mode: LogMode::Off, format, target: LogTarget::Stdout },
+        "-" => AccessLogOptions { mode, format, target: LogTarget::Stdout },
+        path => AccessLogOptions { mode, format, target: LogTarget::File(path.into()) },
+    };
+    let settings = Settings {
+        config: args.config,
+        admin_socket: args.admin_socket.unwrap_or_else(bootstrap::default_admin_socket),
+        admin_address: args.admin_address,
+        workers: args.workers.map_or_else(bootstrap::default_workers, usize::from),
+        access_log,
+        capture: match args.capture {
+            CaptureMode::Auto => Capture::Auto,
+            CaptureMode::Off => Capture::Off,
+        },
+        cgroup: args.cgroup,
+        bpf_root: args.bpf_root,
+        takeover: args.takeover,
+        datapath_log: args.datapath_log,
+        limits: Limits { drain_timeout: args.drain_timeout, ..Limits::default() },
+    };
+    settings.check().map_err(|e| Failure::Usage(e.to_string()))?;
+    Ok(settings)
+}
