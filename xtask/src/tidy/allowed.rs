@@ -11,9 +11,11 @@ type Exception = (&'static str, &'static str);
 pub(super) const LONG: [Exception; 0] = [];
 
 /// Tests that may let time pass.
-pub(super) const SLEEP: [Exception; 2] = [
+pub(super) const SLEEP: [Exception; 4] = [
     ("tests/src/echo.rs", "a replica that takes its time before it answers"),
     ("tests/src/load.rs", "the pace of a load, and its length"),
+    ("tests/src/pod.rs", "the kernel frees a cgroup some time after its last process"),
+    ("tests/src/pod/stand_in.rs", "a heartbeat"),
 ];
 
 /// Files with `unsafe` in them.

@@ -59,15 +59,21 @@ pub(super) fn ignored_tests(source: &Source, findings: &mut Vec<Finding>) {
 
 /// A test waits for a condition with a deadline, never for time to pass. Where time is paused, none does.
 pub(super) fn sleeping_tests(source: &Source, findings: &mut Vec<Finding>) {
+    /// A loop that looks again and again names its deadline at most so many lines before it sleeps.
+    const DEADLINE_LINES: usize = 4;
     if allowed::SLEEP.iter().any(|(path, _)| *path == source.path) {
         return;
     }
-    let mut paused = false;
+    let (mut paused, mut deadline) = (false, 0);
     for (line, code) in source.tests() {
         if code.contains("test]") || code.contains("::test(") {
             paused = code.contains("start_paused = true");
         }
-        if code.contains("sleep(") && !paused {
+        if code.contains("deadline") {
+            deadline = line;
+        }
+        let looks_again = deadline > 0 && line - deadline <= DEADLINE_LINES;
+        if code.contains("sleep(") && !paused && !looks_again {
             report(source, line, "a test sleeps: wait for what it waits for", findings);
         }
     }
@@ -133,6 +139,8 @@ mod tests {
         assert_eq!(findings(super::ignored_tests, "x/src/a.rs", text), [5]);
         let paused = "//! A.\n#[tokio::test(start_paused = true)]\nasync fn a() { sleep(x) }\n#[test]\nfn b() { sleep(x) }\n";
         assert_eq!(findings(super::sleeping_tests, "tests/it/a.rs", paused), [5]);
+        let waits = "//! A.\nfn a() {\n    while !b() {\n        assert!(now() < deadline);\n        sleep(x);\n    }\n}\n";
+        assert_eq!(findings(super::sleeping_tests, "tests/it/a.rs", waits), [] as [usize; 0]);
     }
 
     #[test]
