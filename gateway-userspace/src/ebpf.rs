@@ -4,6 +4,7 @@
 //! says why and what to do; the proxy serves its gateway listeners all the same.
 
 pub mod cgroup;
+mod kernel_log;
 mod maps;
 mod pins;
 mod plan;
@@ -28,6 +29,7 @@ use gateway_common::flow::{FlowKey, FlowValue};
 use gateway_common::names::{self, Shape};
 use gateway_common::state::{self, HEARTBEAT_STALE_NS};
 
+use self::kernel_log::KernelLog;
 use self::maps::Maps;
 use self::pins::{Lock, Pins};
 use self::plan::Mirror;
@@ -48,7 +50,7 @@ pub struct DatapathOptions {
     pub pin_root: PathBuf,
     /// Take over from a Weir that still runs; it goes on serving what it has accepted.
     pub takeover: bool,
-    /// Log each decision by aya-log.
+    /// Log each decision: `tracing` target `weir::kernel`, at level debug, a beat later.
     pub debug_log: bool,
     /// A process whose last `beat` is older than this counts as hung.
     pub stale_after: Duration,
@@ -215,6 +217,7 @@ struct Inner {
     ebpf: Ebpf,
     pins: Pins,
     maps: Maps,
+    log: Option<KernelLog>,
     links: Links,
     mirror: Mirror,
     incarnation: u64,
@@ -253,6 +256,7 @@ impl Datapath {
         let constants = Constants::new(options)?;
         let mut ebpf = program::load(object, &pins, &constants)?;
         let mut maps = Maps::new(&mut ebpf)?;
+        let log = KernelLog::new(&mut ebpf, options.debug_log)?;
         program::watch_own_exit(&mut ebpf)?;
         let mirror = {
             let _write = pins.write_lock()?;
@@ -267,7 +271,7 @@ impl Datapath {
         pins.remove_orphaned_versions()?;
         let flows = Flows { map: Arc::new(pins.open_map(names::FLOWS)?) };
         let incarnation = constants.incarnation;
-        let inner = Mutex::new(Inner { ebpf, pins, maps, links, mirror, incarnation, owned });
+        let inner = Mutex::new(Inner { ebpf, pins, maps, log, links, mirror, incarnation, owned });
         Ok(Self { inner, flows })
     }
 
@@ -331,6 +335,9 @@ impl Datapath {
         }
         inner.maps.beat()?;
         inner.maps.drain_decisions();
+        if let Some(log) = &mut inner.log {
+            log.flush();
+        }
         if inner.owned.is_none() {
             // The process that we took over from has ended its drain.
             inner.owned = inner.pins.try_own()?;

@@ -1,7 +1,10 @@
 //! One gateway after the other: upgrades, second copies, other cgroups, and the end.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
 
 use gateway_tests::pod::Node;
 use gateway_tests::pod::stand_in::{Manner, StandIn, options, tables};
@@ -9,7 +12,7 @@ use gateway_userspace::ebpf::{Beat, Datapath, DatapathError, DatapathOptions};
 use gateway_userspace::snapshot::frontend::{FailPolicy, Mode};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::fixture::{Client, Gateway, Pins, connect, counter, turn, wait_for};
+use crate::fixture::{Client, Gateway, POD_PROGRAM, Pins, connect, counter, turn, wait_for};
 
 const SERVICE: &str = "10.96.0.1:80";
 
@@ -94,6 +97,81 @@ fn a_gateway_that_was_replaced_is_told_and_changes_nothing_any_more() {
     drop(first);
     second.enroll(node.pod(0)).unwrap();
     assert_eq!(connect(node.pod(0), SERVICE).answer(), "second got 10.96.0.1:80");
+}
+
+#[test]
+fn what_was_on_its_way_to_a_dead_gateway_is_forgotten_and_to_a_draining_one_is_not() {
+    let Some(_turn) = turn() else { return };
+    let node = Node::make("flows", 1, &[]).unwrap();
+    let options = options(&node);
+    let _pins = Pins(options.clone());
+    let pod = node.pod(0);
+    let dial = || {
+        let first = StandIn::start("first", Manner::Ignore, &options).unwrap();
+        let services = tables(&[(SERVICE, Mode::L7, FailPolicy::Closed, &[])]).unwrap();
+        first.datapath.sync(&services).unwrap();
+        let cookie = first.enroll(pod).unwrap();
+        connect(pod, &format!("{SERVICE} --mute"));
+        let port = first.datapath.decisions()[0].actual.port.get();
+        (first, cookie, port)
+    };
+    let left = |datapath: &Datapath, cookie, port| {
+        let flows = datapath.flows();
+        let peer = |from| SocketAddr::new(pod.ip_v4.into(), from);
+        (1024..=u16::MAX).filter(|from| flows.take(cookie, peer(*from), port).is_some()).count()
+    };
+    let (first, cookie, port) = dial();
+    let takeover = DatapathOptions { takeover: true, ..options.clone() };
+    let second = Datapath::open(&takeover).unwrap();
+    assert_eq!(left(&second, cookie, port), 1, "the draining process may still accept it");
+    drop((first, second));
+    wait_for("the first two to let go", || Datapath::open(&options).is_ok());
+    let (first, cookie, port) = dial();
+    first.hang();
+    drop(first);
+    let mut next = None;
+    wait_for("the first to let go", || {
+        next = Datapath::open(&options).ok();
+        next.is_some()
+    });
+    assert_eq!(left(&next.unwrap(), cookie, port), 0);
+}
+
+#[test]
+fn each_decision_is_logged_when_asked_for() {
+    let Some(_turn) = turn() else { return };
+    let node = Node::make("log", 1, &[]).unwrap();
+    let options = DatapathOptions { debug_log: true, ..options(&node) };
+    let _pins = Pins(options.clone());
+    let proxy = start("proxy", &options);
+    proxy.hang();
+    proxy.enroll(node.pod(0)).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let log = Mutex::new(file.reopen().unwrap());
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(log).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        connect(node.pod(0), SERVICE);
+        wait_for("the log line", || {
+            proxy.datapath.beat().unwrap();
+            fs::read_to_string(file.path()).unwrap().contains("weir::kernel")
+        });
+    });
+    let text = fs::read_to_string(file.path()).unwrap();
+    assert!(text.contains("to service 1: outcome 0, port"), "{text}");
+}
+
+#[test]
+fn a_gateway_without_the_privileges_says_which() {
+    let Some(_turn) = turn() else { return };
+    let node = Node::make("caps", 0, &[]).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-bpf,-sys_admin", POD_PROGRAM, "gateway", "--pods"]).arg(node.cgroup());
+    let output = command.env("RUST_BACKTRACE", "0").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(error.starts_with("Error: CAP_BPF is missing: run weir as root"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
 }
 
 #[test]

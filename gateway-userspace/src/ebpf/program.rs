@@ -12,7 +12,7 @@ use gateway_common::names::{self, CGROUP_PROGRAMS, SHAPES, global};
 
 use super::pins::Pins;
 use super::sys::{self, AttachType};
-use super::{DatapathError, DatapathOptions, cgroup};
+use super::{DatapathError, DatapathOptions, cgroup, kernel_log};
 
 /// Aligned, because the ELF parser reads words in place.
 #[repr(C, align(8))]
@@ -70,6 +70,7 @@ pub(super) fn load(object: &[u8], pins: &Pins, constants: &Constants) -> Result<
         .override_global(global::PIDNS_DEVICE, &constants.pidns_device, true)
         .override_global(global::PIDNS_INODE, &constants.pidns_inode, true)
         .override_global(global::LOG, &constants.log, true);
+    kernel_log::shrink(&mut loader, constants.log != 0);
     for shape in &SHAPES {
         loader.map_pin_path(shape.name, pins.map(shape.name));
     }

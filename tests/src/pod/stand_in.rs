@@ -33,6 +33,8 @@ pub enum Manner {
     Answer,
     /// Passes bytes, ends and resets on to what was dialled.
     Relay,
+    /// Listens and never accepts.
+    Ignore,
 }
 
 /// A stand-in in a process of its own, so that it can be killed.
@@ -202,11 +204,15 @@ impl StandIn {
             if listener.set_nonblocking(false).is_err() {
                 return;
             }
+            while manner == Manner::Ignore {
+                thread::park();
+            }
             for stream in listener.incoming() {
                 let (Ok(stream), connection) = (stream, connection.clone()) else { continue };
                 match manner {
                     Manner::Answer => drop(connection.answer(stream)),
                     Manner::Relay => drop(thread::spawn(move || connection.relay(stream))),
+                    Manner::Ignore => {}
                 }
             }
         });
