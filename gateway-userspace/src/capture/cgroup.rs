@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::ebpf::cgroup::mount_point;
+
 /// Directories that kubelets keep pods below, relative to the cgroup2 mount, the likeliest first.
 const KUBEPODS: [&str; 4] =
     ["kubepods.slice", "kubepods", "kubelet.slice/kubelet-kubepods.slice", "kubelet/kubepods"];
@@ -35,7 +37,7 @@ pub fn pods_directory(given: Option<&Path>) -> Result<PathBuf, CgroupError> {
         Some(path) => check(path).map(|()| path.to_path_buf()),
         None => {
             let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(CgroupError::Mounts)?;
-            let mount = cgroup2_mount(&mounts).ok_or(CgroupError::NoCgroup2)?;
+            let mount = mount_point(&mounts).ok_or(CgroupError::NoCgroup2)?;
             KUBEPODS
                 .iter()
                 .map(|name| mount.join(name))
@@ -55,29 +57,10 @@ fn check(path: &Path) -> Result<(), CgroupError> {
     }
 }
 
-/// The first cgroup2 mount point of a `mountinfo` table (proc(5): field 5 is the mount point, the
-/// type follows the ` - `).
-fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (mount, source) = line.split_once(" - ")?;
-        let kind = source.split(' ').next()?;
-        (kind == "cgroup2").then(|| mount.split(' ').nth(4).map(PathBuf::from))?
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{CgroupError, cgroup2_mount, pods_directory};
-    use std::path::{Path, PathBuf};
-
-    #[test]
-    fn the_cgroup2_mount_is_found_next_to_version_1_hierarchies() {
-        let hybrid = "25 30 0:23 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-                      26 25 0:24 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n\
-                      27 25 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
-        assert_eq!(cgroup2_mount(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(cgroup2_mount("27 25 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
-    }
+    use super::{CgroupError, pods_directory};
+    use std::path::Path;
 
     #[test]
     fn a_directory_of_another_file_system_is_refused_by_name() {

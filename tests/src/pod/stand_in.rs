@@ -204,8 +204,10 @@ impl StandIn {
             if listener.set_nonblocking(false).is_err() {
                 return;
             }
-            while manner == Manner::Ignore {
-                thread::park();
+            if manner == Manner::Ignore {
+                loop {
+                    thread::park();
+                }
             }
             for stream in listener.incoming() {
                 let (Ok(stream), connection) = (stream, connection.clone()) else { continue };
