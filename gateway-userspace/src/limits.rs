@@ -12,8 +12,12 @@ pub struct Limits {
     pub detect_timeout: Duration,
     /// From the first byte of a request head to its last.
     pub request_head_timeout: Duration,
-    /// A keep-alive connection with no request on it, or a TCP relay with no byte either way.
+    /// A keep-alive connection with no request on it.
     pub idle_timeout: Duration,
+    /// A TCP relay, or an upgraded connection, with no byte either way.
+    pub tcp_idle_timeout: Duration,
+    /// How long an HTTP/1 client that has closed its sending side is still answered.
+    pub half_close_timeout: Duration,
     /// Silence of a request or response body.
     pub stream_idle_timeout: Duration,
     /// One TCP connect to an endpoint.
@@ -26,7 +30,8 @@ pub struct Limits {
     pub http2_streams_max: u32,
     /// Flow-control window of one HTTP/2 stream, bytes.
     pub http2_stream_window: u32,
-    /// Flow-control window of one HTTP/2 connection, bytes.
+    /// Flow-control window of one HTTP/2 connection, bytes. It also bounds small frames that wait to
+    /// be read: 512 bytes of it allow one frame, and one too many ends the connection (crate `h2`).
     pub http2_connection_window: u32,
     /// Captured pods of this node.
     pub pods_max: usize,
@@ -89,13 +94,15 @@ impl Default for Limits {
             detect_timeout: Duration::from_secs(5),
             request_head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            tcp_idle_timeout: Duration::from_secs(3600),
+            half_close_timeout: Duration::from_secs(10),
             stream_idle_timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(2),
             header_bytes_max: 60 * 1024,
             header_fields_max: 100,
             http2_streams_max: 100,
             http2_stream_window: 64 * 1024,
-            http2_connection_window: 1024 * 1024,
+            http2_connection_window: 8 * 1024 * 1024,
             pods_max: 1024,
             pod_check_interval: Duration::from_millis(500),
             pod_connections_max: 8192,

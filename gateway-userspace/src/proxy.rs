@@ -1,10 +1,14 @@
 //! The data plane: bytes in, bytes out. Knows snapshots, not where they come from.
 
+pub mod admission;
 pub mod clock;
 pub mod filter;
 pub mod http;
 pub mod listener;
+pub mod recorder;
 pub mod shutdown;
+pub mod silence;
+pub mod tcp;
 pub mod upstream;
 pub mod view;
 
@@ -19,7 +23,10 @@ use std::sync::atomic::AtomicUsize;
 use crate::limits::Limits;
 use crate::snapshot::store::SnapshotStore;
 use crate::telemetry::record::{Observe, PodId};
+use admission::Admission;
 use tokio::sync::Notify;
+use upstream::health::HealthTable;
+use upstream::registry::Registry;
 use view::Views;
 
 /// Makes the sockets of upstream connections.
@@ -43,6 +50,7 @@ pub trait OriginalDestinations: Send + Sync {
 pub struct Shared {
     /// Downstream connections of the process.
     pub(crate) connections: AtomicUsize,
+    pub(crate) health: Arc<HealthTable>,
 }
 
 /// The data plane of one worker: what every connection of it refers to.
@@ -51,8 +59,9 @@ pub struct Proxy {
     pub(crate) views: Views,
     pub sockets: Arc<dyn SocketFactory>,
     pub(crate) destinations: Arc<dyn OriginalDestinations>,
-    pub(crate) observe: Box<dyn Observe>,
+    pub(crate) observe: Rc<dyn Observe>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) upstream: Registry,
     /// Downstream connections of this worker.
     open: Cell<usize>,
     none_open: Notify,
@@ -65,10 +74,12 @@ impl Proxy {
         limits: Arc<Limits>,
         sockets: Arc<dyn SocketFactory>,
         destinations: Arc<dyn OriginalDestinations>,
-        observe: Box<dyn Observe>,
+        observe: Rc<dyn Observe>,
         shared: Arc<Shared>,
     ) -> Self {
+        let upstream = Registry::new(Arc::clone(&limits), Arc::clone(&shared.health));
         Self {
+            upstream,
             limits,
             views: Views::new(store),
             sockets,
@@ -142,7 +153,6 @@ impl Ingress {
 }
 
 /// One accepted connection.
-#[derive(Debug)]
 pub struct Downstream {
     /// Peer address as `accept` gave it.
     pub peer: SocketAddr,
@@ -150,4 +160,9 @@ pub struct Downstream {
     pub destination: SocketAddr,
     /// Where it came in.
     pub ingress: Ingress,
+    /// Keeps it on the count.
+    pub admission: Admission,
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,10 +16,12 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::limits::Limits;
 use crate::proxy::listener::accept::Listening;
 use crate::proxy::shutdown::Shutdown;
+use crate::proxy::upstream::pool::SWEEP_INTERVAL;
 use crate::proxy::{Ingress, OriginalDestinations, Pod, Proxy, Shared, SocketFactory};
 use crate::snapshot::listener::Listener;
 use crate::snapshot::store::SnapshotStore;
@@ -143,7 +145,7 @@ impl Worker {
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let local = LocalSet::new();
             let WorkerContext { store, limits, sockets, destinations, shared } = context;
-            let proxy = Rc::new(Proxy::new(store, limits, sockets, destinations, observe(), shared));
+            let proxy = Rc::new(Proxy::new(store, limits, sockets, destinations, observe().into(), shared));
             let worker = Self { proxy, pods: FxHashMap::default(), gateways: FxHashMap::default() };
             local.block_on(&runtime, worker.run(receiver));
         })?;
@@ -152,6 +154,7 @@ impl Worker {
 
     /// Obeys until the drain, or until nobody can command any more, which is the same.
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<WorkerCommand>) {
+        tokio::task::spawn_local(sweep(Rc::clone(&self.proxy)));
         while let Some(command) = commands.recv().await {
             match command {
                 WorkerCommand::AddPod(listener) => self.add_pod(listener),
@@ -179,6 +182,7 @@ impl Worker {
 
     fn remove_pod(&mut self, pod: PodId) {
         if let Some(shutdown) = self.pods.remove(&pod) {
+            self.proxy.upstream.forget_pod(pod);
             self.end(shutdown);
         }
     }
@@ -229,5 +233,15 @@ impl Worker {
             // The connections that are cut still write their records.
             let _ = tokio::time::timeout(CUT_WAIT, self.proxy.all_closed()).await;
         }
+    }
+}
+
+/// Looks after idle upstream connections, for as long as the worker lives.
+async fn sweep(proxy: Rc<Proxy>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        proxy.upstream.sweep(&proxy.views.get().snapshot);
     }
 }

@@ -1,5 +1,14 @@
 //! HTTP as the data plane handles it.
 
+pub mod body;
+pub mod connection;
+pub mod executor;
 pub mod grpc;
 pub mod headers;
 pub mod path;
+pub mod request;
+pub mod respond;
+pub mod server;
+pub mod stream;
+pub mod translate;
+pub mod upgrade;

@@ -2,5 +2,254 @@
 
 pub mod balance;
 pub mod budget;
+pub mod connect;
+pub mod forward;
+pub mod health;
 pub mod outlier_detection;
+pub mod pool;
+pub mod registry;
 pub mod retry;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+use std::net::SocketAddr;
+use tokio::time::Instant;
+
+use super::http::body::RequestBody;
+use super::recorder::Recorder;
+use super::{Ingress, Proxy};
+use crate::reason::Reason;
+use crate::snapshot::cluster::{Cluster, ClusterId};
+use crate::snapshot::router::RetryPolicy;
+use forward::forward;
+use pool::{Lease, Speak};
+use registry::{ClusterState, Endpoint, InFlight};
+use retry::{Attempt, Decision, Facts, Reached, decide};
+
+/// A request's way to a cluster.
+pub struct Call<'a> {
+    /// The worker's data plane.
+    pub proxy: &'a Proxy,
+    /// Who asks: connections are made in its namespace, and never shared with others.
+    pub ingress: &'a Ingress,
+    /// Where it goes.
+    pub cluster: &'a Arc<Cluster>,
+    /// What the route says about repeats.
+    pub retry: Option<&'a RetryPolicy>,
+    /// What to speak to the endpoint.
+    pub speak: Speak,
+    /// When the whole response must have ended.
+    pub deadline: Option<Instant>,
+    /// How long one attempt may take, to the end of its response.
+    pub attempt_timeout: Option<Duration>,
+}
+
+/// A response head, and what is held until its body has ended.
+pub struct Answer {
+    /// Head and body.
+    pub response: Response<Incoming>,
+    /// The connection it comes on.
+    pub lease: Lease,
+    /// Counts as load of the endpoint until it goes.
+    pub in_flight: InFlight,
+    /// When the body must have ended.
+    pub deadline: Option<Instant>,
+}
+
+/// An attempt that brought no response head.
+struct Failure {
+    reason: Reason,
+    reached: Reached,
+}
+
+/// The request between attempts.
+struct Outgoing {
+    /// At hand: not sent yet, or taken back unsent.
+    request: Option<Request<RequestBody>>,
+    /// A copy of the head, where the request may have to be made again.
+    spare: Option<Head>,
+    tried: SmallVec<[SocketAddr; 4]>,
+}
+
+#[derive(Clone)]
+struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+}
+
+impl Outgoing {
+    /// The head is copied only for requests that can be repeated after they were sent: those without
+    /// a body, that are idempotent or may be refused unprocessed by HTTP/2.
+    fn new(request: Request<RequestBody>, speak: Speak) -> Self {
+        let is_copied = http_body::Body::is_end_stream(request.body())
+            && (speak == Speak::Http2 || retry::is_idempotent(request.method()));
+        let spare = is_copied.then(|| Head {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+        });
+        Self { request: Some(request), spare, tried: SmallVec::new() }
+    }
+
+    fn is_at_hand(&self) -> bool {
+        self.request.is_some() || self.spare.is_some()
+    }
+
+    fn take(&mut self, silence_max: Duration) -> Option<Request<RequestBody>> {
+        self.request.take().or_else(|| {
+            let head = self.spare.clone()?;
+            let mut request = Request::new(RequestBody::empty(silence_max));
+            *request.method_mut() = head.method;
+            *request.uri_mut() = head.uri;
+            *request.version_mut() = head.version;
+            *request.headers_mut() = head.headers;
+            Some(request)
+        })
+    }
+}
+
+/// Sends `request` to an endpoint of the cluster, and to another one when that fails and repeating
+/// it is safe.
+///
+/// # Errors
+/// Why there is no response to pass on.
+pub async fn send(
+    call: &Call<'_>,
+    request: Request<RequestBody>,
+    recorder: &mut Recorder,
+) -> Result<Answer, Reason> {
+    let state = call.proxy.upstream.cluster(call.cluster);
+    state.requested();
+    recorder.record.cluster = Some(call.cluster.id);
+    let method = request.method().clone();
+    let mut outgoing = Outgoing::new(request, call.speak);
+    loop {
+        recorder.record.attempts += 1;
+        let result = call.attempt(&state, &mut outgoing, recorder).await;
+        let attempt = match &result {
+            Ok(answer) => Attempt::Answered(answer.response.status()),
+            Err(_) if let Some(reason) = recorder.upload_failure() => return Err(reason),
+            Err(failure) => Attempt::Failed { reason: failure.reason, reached: failure.reached },
+        };
+        let facts =
+            Facts { method: &method, replayable: outgoing.is_at_hand(), attempts: recorder.record.attempts };
+        match decide(
+            attempt,
+            &facts,
+            call.retry,
+            call.proxy.limits.retry_attempts,
+            || state.try_retry(),
+            fastrand::u64(..),
+        ) {
+            Decision::Deliver => return result.map_err(|failure| failure.reason),
+            Decision::Stop(reason) => return Err(reason),
+            Decision::Retry { backoff } => {
+                drop(result);
+                call.pause(backoff).await?;
+            }
+        }
+    }
+}
+
+impl Call<'_> {
+    /// One endpoint, one answer or failure.
+    async fn attempt(
+        &self,
+        state: &ClusterState,
+        outgoing: &mut Outgoing,
+        recorder: &mut Recorder,
+    ) -> Result<Answer, Failure> {
+        let members = state.members(&self.proxy.upstream);
+        let Some(endpoint) = members.pick(&outgoing.tried, fastrand::u64(..)) else {
+            return Err(Failure { reason: Reason::NoHealthyEndpoint, reached: Reached::NotSent });
+        };
+        let in_flight = InFlight::new(endpoint);
+        recorder.record.endpoint = Some(endpoint.address);
+        outgoing.tried.push(endpoint.address);
+        let begin = Instant::now();
+        let deadline = earlier(self.deadline, self.attempt_timeout.map(|timeout| begin + timeout));
+        let exchanged = match deadline {
+            None => self.exchange(endpoint, outgoing).await,
+            Some(at) => match tokio::time::timeout_at(at, self.exchange(endpoint, outgoing)).await {
+                Ok(exchanged) => exchanged,
+                Err(_) => Err(Failure { reason: Reason::UpstreamTimeout, reached: Reached::Unknown }),
+            },
+        };
+        recorder.record.upstream_duration = Some(begin.elapsed());
+        match exchanged {
+            Ok((response, lease)) => {
+                endpoint.succeeded();
+                Ok(Answer { response, lease, in_flight, deadline })
+            }
+            Err(failure) => {
+                if recorder.upload_failure().is_none() {
+                    note_failure(self.proxy, self.cluster.id, endpoint, failure.reason);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// A pooled connection may have been closed by the endpoint just now: the request comes back
+    /// unsent and goes out on the next one.
+    async fn exchange(
+        &self,
+        endpoint: &Rc<Endpoint>,
+        outgoing: &mut Outgoing,
+    ) -> Result<(Response<Incoming>, Lease), Failure> {
+        let limits = &self.proxy.limits;
+        let pool = endpoint.pool(self.cluster.id, self.ingress.pod_id());
+        let mut stale = 0;
+        loop {
+            let leased = pool.lease(self.proxy, self.ingress, self.speak, self.cluster.connect_timeout).await;
+            let mut lease = leased.map_err(|reason| Failure { reason, reached: Reached::NotSent })?;
+            let Some(request) = outgoing.take(limits.stream_idle_timeout) else {
+                return Err(Failure { reason: Reason::UpstreamReset, reached: Reached::Head });
+            };
+            let failed = match forward(&mut lease, request).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(failed) => failed,
+            };
+            outgoing.request = failed.unsent.map(|request| *request);
+            stale += 1;
+            if outgoing.request.is_none() || !lease.is_reused() || stale > limits.pool_idle_max {
+                return Err(Failure { reason: failed.reason, reached: failed.reached });
+            }
+        }
+    }
+
+    /// Waits before a repeat.
+    async fn pause(&self, backoff: Duration) -> Result<(), Reason> {
+        self.proxy.observe.retried(self.cluster.id);
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now + backoff >= deadline) {
+            return Err(Reason::UpstreamTimeout);
+        }
+        if !backoff.is_zero() {
+            tokio::time::sleep(backoff).await;
+        }
+        Ok(())
+    }
+}
+
+/// Counts a failure that the endpoint is to blame for.
+pub fn note_failure(proxy: &Proxy, cluster: ClusterId, endpoint: &Endpoint, reason: Reason) {
+    if registry::is_endpoint_failure(reason) && endpoint.failed(&proxy.limits) {
+        proxy.observe.ejected(cluster, reason);
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}

@@ -81,6 +81,41 @@ pub struct Record {
 }
 
 impl Record {
+    /// Nothing but where it came from is known yet.
+    pub fn new(
+        start: SystemTime,
+        protocol: Protocol,
+        pod: PodId,
+        downstream: SocketAddr,
+        destination: SocketAddr,
+    ) -> Self {
+        Self {
+            start,
+            duration: Duration::ZERO,
+            protocol,
+            pod,
+            downstream,
+            destination,
+            frontend: None,
+            rule: None,
+            cluster: None,
+            endpoint: None,
+            attempts: 0,
+            upstream_duration: None,
+            method: None,
+            authority: Bytes::new(),
+            path: Bytes::new(),
+            status: None,
+            grpc_status: None,
+            reason: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            request_id: Bytes::new(),
+            trace_id: None,
+            user_agent: Bytes::new(),
+        }
+    }
+
     /// Owns its bytes, in one piece: what a worker made may still hold on to whole read buffers.
     pub fn compacted(mut self) -> Self {
         let total = self.authority.len() + self.path.len() + self.request_id.len() + self.user_agent.len();

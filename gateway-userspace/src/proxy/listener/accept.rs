@@ -4,14 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection;
+use crate::proxy::admission::Admission;
 use crate::proxy::shutdown::Shutdown;
+use crate::proxy::upstream::connect::keepalive;
 use crate::proxy::{Downstream, Ingress, Proxy};
 use crate::reason::Reason;
 
@@ -26,12 +28,6 @@ pub struct Listening {
     shutdown: Shutdown,
 }
 
-/// A counted downstream connection. Drop it and the connection is no longer counted.
-pub struct Counted {
-    proxy: Rc<Proxy>,
-    ingress: Ingress,
-}
-
 impl Listening {
     /// Takes over a bound, listening socket.
     ///
@@ -39,6 +35,10 @@ impl Listening {
     /// When the runtime cannot wait for it.
     pub fn new(socket: std::net::TcpListener, ingress: Ingress, shutdown: Shutdown) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        // Accepted sockets inherit both.
+        let options = SockRef::from(&socket);
+        options.set_tcp_nodelay(true)?;
+        options.set_tcp_keepalive(&keepalive())?;
         let local = socket.local_addr()?;
         Ok(Self { socket: TcpListener::from_std(socket)?, local, ingress, shutdown })
     }
@@ -74,17 +74,17 @@ impl Listening {
             Ok(destination) => destination,
             Err(reason) => return proxy.observe.rejected(reason),
         };
-        let Some(counted) = Counted::new(proxy, &self.ingress) else {
+        let Some(admission) = Admission::new(proxy, &self.ingress) else {
             return proxy.observe.rejected(Reason::Overflow);
         };
-        // A socket that the peer has reset already says so later, where it is read.
-        let _ = stream.set_nodelay(true);
-        let downstream = Downstream { peer, destination, ingress: self.ingress.clone() };
-        let serving = connection::serve(Rc::clone(proxy), stream, downstream, self.shutdown.clone());
-        tokio::task::spawn_local(async move {
-            serving.await;
-            drop(counted);
-        });
+        let ingress = self.ingress.clone();
+        let downstream = Downstream { peer, destination, ingress, admission };
+        tokio::task::spawn_local(connection::serve(
+            Rc::clone(proxy),
+            stream,
+            downstream,
+            self.shutdown.clone(),
+        ));
     }
 
     fn destination(&self, proxy: &Proxy, peer: SocketAddr) -> Result<SocketAddr, Reason> {
@@ -102,35 +102,4 @@ impl Listening {
 /// Errors that only time, or the end of other connections, can heal.
 fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
-}
-
-impl Counted {
-    /// `None` when the process or the pod has as many as it may have.
-    fn new(proxy: &Rc<Proxy>, ingress: &Ingress) -> Option<Self> {
-        let limits = &proxy.limits;
-        if let Ingress::Pod(pod) = ingress
-            && pod.connections.get() >= limits.pod_connections_max
-        {
-            return None;
-        }
-        if proxy.shared.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
-            proxy.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        if let Ingress::Pod(pod) = ingress {
-            pod.connections.set(pod.connections.get() + 1);
-        }
-        proxy.opened();
-        Some(Self { proxy: Rc::clone(proxy), ingress: ingress.clone() })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if let Ingress::Pod(pod) = &self.ingress {
-            pod.connections.set(pod.connections.get().saturating_sub(1));
-        }
-        self.proxy.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        self.proxy.closed();
-    }
 }

@@ -1,0 +1,327 @@
+//! Bodies on their way through: counted, watched for silence, never collected.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::connection::Busy;
+use super::{grpc, headers};
+use crate::limits::Limits;
+use crate::proxy::recorder::{Recorder, Upload};
+use crate::proxy::silence::Silence;
+use crate::proxy::upstream::forward;
+use crate::proxy::upstream::pool::Lease;
+use crate::proxy::upstream::registry::InFlight;
+use crate::reason::Reason;
+
+/// Why a body broke off. The source of the transport's error is kept: HTTP/2 resets carry a code.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection or stream it came on ended.
+    #[error("the body ended before its time")]
+    Broken(#[source] hyper::Error),
+    /// A limit on time has passed.
+    #[error("the body was given up: {0}")]
+    GivenUp(Reason),
+}
+
+impl BodyError {
+    /// Of a response's body.
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Broken(error) => forward::body_reason(error),
+            Self::GivenUp(reason) => *reason,
+        }
+    }
+}
+
+/// The body of a request on its way to an endpoint.
+pub struct RequestBody {
+    /// `None` when there is none, or none any more.
+    source: Option<Incoming>,
+    upload: Rc<Upload>,
+    silence: Silence,
+}
+
+impl RequestBody {
+    /// What the client sends.
+    pub fn new(incoming: Incoming, silence_max: Duration) -> Self {
+        let source = (!incoming.is_end_stream()).then_some(incoming);
+        Self { source, upload: Rc::default(), silence: Silence::new(silence_max) }
+    }
+
+    /// No body.
+    pub fn empty(silence_max: Duration) -> Self {
+        Self { source: None, upload: Rc::default(), silence: Silence::new(silence_max) }
+    }
+
+    /// What became of it, also when the body itself has been given away.
+    pub fn upload(&self) -> Rc<Upload> {
+        Rc::clone(&self.upload)
+    }
+
+    fn give_up(&mut self, reason: Reason) {
+        self.upload.failure.set(Some(reason));
+        self.source = None;
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(source) = &mut this.source else {
+            return Poll::Ready(None);
+        };
+        this.upload.polled.set(true);
+        let Poll::Ready(polled) = Pin::new(source).poll_frame(context) else {
+            ready!(this.silence.poll(context));
+            this.give_up(Reason::ClientTimeout);
+            return Poll::Ready(Some(Err(BodyError::GivenUp(Reason::ClientTimeout))));
+        };
+        this.silence.moved();
+        Poll::Ready(match polled {
+            None => {
+                this.source = None;
+                None
+            }
+            Some(Ok(mut frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    this.upload.received.set(this.upload.received.get() + data.len() as u64);
+                }
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_trailers(trailers);
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                let malformed = error.is_parse();
+                this.give_up(if malformed { Reason::ClientProtocol } else { Reason::ClientClosed });
+                Some(Err(BodyError::Broken(error)))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// A response that comes from an endpoint, with all that is held until it has ended.
+pub struct Relayed {
+    incoming: Incoming,
+    /// Given back when the body has ended.
+    lease: Option<Lease>,
+    in_flight: InFlight,
+    silence: Silence,
+    /// The time the route gives to the whole response.
+    deadline: Option<Pin<Box<Sleep>>>,
+    limits: Arc<Limits>,
+}
+
+impl Relayed {
+    /// The body of a response that `lease` brought.
+    pub fn new(
+        incoming: Incoming,
+        lease: Lease,
+        in_flight: InFlight,
+        deadline: Option<tokio::time::Instant>,
+        limits: &Arc<Limits>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            incoming,
+            lease: Some(lease),
+            in_flight,
+            silence: Silence::new(limits.stream_idle_timeout),
+            deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
+            limits: Arc::clone(limits),
+        })
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(polled) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            let late = self.deadline.as_mut().is_some_and(|d| d.as_mut().poll(context).is_ready());
+            let reason = if late {
+                Reason::UpstreamTimeout
+            } else {
+                ready!(self.silence.poll(context));
+                Reason::IdleTimeout
+            };
+            return Poll::Ready(Some(Err(BodyError::GivenUp(reason))));
+        };
+        self.silence.moved();
+        Poll::Ready(polled.map(|frame| frame.map_err(BodyError::Broken)))
+    }
+
+    fn ended(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.release(&self.limits);
+        }
+    }
+}
+
+enum Source {
+    Empty,
+    Text(Bytes),
+    Upstream(Box<Relayed>),
+}
+
+/// The body of a response on its way to the client. When it goes, the request has ended.
+pub struct ResponseBody {
+    source: Source,
+    /// Taken when the body has ended.
+    recorder: Option<Box<Recorder>>,
+    /// The client gets no body, whatever there is: HEAD, 204, 304.
+    is_skipped: bool,
+    /// The connection is not idle before the body has gone.
+    busy: Option<Busy>,
+}
+
+impl ResponseBody {
+    /// An answer of Weir's own.
+    pub fn text(text: Bytes, recorder: Box<Recorder>) -> Self {
+        let source = if text.is_empty() { Source::Empty } else { Source::Text(text) };
+        Self { source, recorder: Some(recorder), is_skipped: false, busy: None }.ended_if_empty()
+    }
+
+    /// An endpoint's answer. `is_skipped`: the client gets its head only (HEAD, 204, 304).
+    pub fn upstream(relayed: Box<Relayed>, recorder: Box<Recorder>, is_skipped: bool) -> Self {
+        Self { source: Source::Upstream(relayed), recorder: Some(recorder), is_skipped, busy: None }
+            .ended_if_empty()
+    }
+
+    /// The body of an answer whose request goes on elsewhere: an upgrade.
+    pub fn none() -> Self {
+        Self { source: Source::Empty, recorder: None, is_skipped: true, busy: None }
+    }
+
+    /// Holds `busy` until the body goes.
+    pub fn keeping(mut self, busy: Busy) -> Self {
+        self.busy = Some(busy);
+        self
+    }
+
+    /// A body without bytes may never be polled.
+    fn ended_if_empty(mut self) -> Self {
+        if self.is_end_stream() {
+            self.finish(None);
+        }
+        self
+    }
+
+    /// The end, good or bad: gives back the connection and reports the request.
+    fn finish(&mut self, reason: Option<Reason>) {
+        let source = std::mem::replace(&mut self.source, Source::Empty);
+        if let Source::Upstream(mut relayed) = source
+            && reason.is_none()
+        {
+            relayed.ended();
+        }
+        if let (Some(mut recorder), Some(reason)) = (self.recorder.take(), reason) {
+            recorder.fail(reason);
+        }
+    }
+
+    fn sent(&mut self, frame: &mut Frame<Bytes>) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        if let Some(data) = frame.data_ref() {
+            recorder.record.bytes_sent += data.len() as u64;
+        }
+        if let Some(trailers) = frame.trailers_mut() {
+            clean_trailers(trailers, recorder);
+        }
+    }
+
+    fn fail(&mut self, reason: Reason) {
+        if let (Source::Upstream(relayed), Some(recorder)) = (&self.source, &self.recorder) {
+            recorder.endpoint_failed(relayed.in_flight.endpoint(), reason);
+        }
+        self.finish(Some(reason));
+    }
+}
+
+fn clean_trailers(trailers: &mut HeaderMap, recorder: &mut Recorder) {
+    headers::strip_trailers(trailers);
+    if let Some(status) = grpc::status_of(trailers) {
+        recorder.record.grpc_status = Some(status);
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let polled = match &mut this.source {
+            Source::Empty => return Poll::Ready(None),
+            Source::Text(text) => Some(Ok(Frame::data(std::mem::take(text)))),
+            Source::Upstream(relayed) => ready!(relayed.poll_frame(context)),
+        };
+        Poll::Ready(match polled {
+            None => {
+                this.finish(None);
+                None
+            }
+            Some(Ok(mut frame)) => {
+                this.sent(&mut frame);
+                if this.is_end_stream() {
+                    this.finish(None);
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                this.fail(error.reason());
+                Some(Err(error))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Text(text) => text.is_empty(),
+            Source::Upstream(relayed) => relayed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Source::Upstream(relayed) => relayed.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if self.recorder.is_some() {
+            // Bodies of a known length, and those the client gets no byte of, are not read to the end.
+            let is_complete = self.is_skipped || self.size_hint().exact() == Some(0);
+            self.finish((!is_complete).then_some(Reason::ClientClosed));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Relays bytes between two TCP connections: half-closes stay half-closes, resets stay resets.
+//!
+//! A connection that waits holds no buffer. Bytes go through one buffer of the thread; only what
+//! the other side does not take at once is kept, and then nothing more is read.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::Shutdown as Direction;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::proxy::recorder::Recorder;
+use crate::proxy::shutdown::Shutdown;
+use crate::proxy::silence::Silence;
+use crate::reason::Reason;
+
+/// What is read at once.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice());
+}
+
+/// One of the two connections.
+pub struct Side {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Bytes that were read from it already.
+    pub read: Bytes,
+}
+
+/// Who broke the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Source,
+    Sink,
+}
+
+/// Relays until both directions have ended, one side breaks, nothing moves for `idle_timeout`, or
+/// the connection is cut. Counts into the record.
+pub async fn relay(
+    client: Side,
+    endpoint: Side,
+    idle_timeout: Duration,
+    shutdown: &Shutdown,
+    recorder: &mut Recorder,
+) {
+    let (received, sent, moved) = (Cell::new(0), Cell::new(0), Cell::new(false));
+    let (down, up) = (&client.stream, &endpoint.stream);
+    let both = async {
+        tokio::try_join!(
+            async { copy(down, client.read, up, &received, &moved).await.map_err(|b| client_broke(b, true)) },
+            async { copy(up, endpoint.read, down, &sent, &moved).await.map_err(|b| client_broke(b, false)) },
+        )
+    };
+    let reason = tokio::select! {
+        biased;
+        ended = both => match ended {
+            Ok(_) => None,
+            Err(true) => Some(Reason::ClientClosed),
+            Err(false) => Some(Reason::UpstreamReset),
+        },
+        () = silent(idle_timeout, &moved) => Some(Reason::IdleTimeout),
+        () = shutdown.is_cut() => Some(Reason::Draining),
+    };
+    recorder.record.bytes_received = received.get();
+    recorder.record.bytes_sent = sent.get();
+    if let Some(reason) = reason {
+        recorder.fail(reason);
+        reset(client.stream);
+        reset(endpoint.stream);
+    }
+}
+
+/// True when the client is the one that broke.
+fn client_broke(broken: Broken, from_client: bool) -> bool {
+    (broken == Broken::Source) == from_client
+}
+
+/// Closes a connection by RST: its peer learns that this is no orderly end.
+pub fn reset(stream: TcpStream) {
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Nothing moves for too long.
+async fn silent(limit: Duration, moved: &Cell<bool>) {
+    let mut silence = Silence::new(limit);
+    poll_fn(|context| {
+        if moved.take() {
+            silence.moved();
+        }
+        silence.poll(context)
+    })
+    .await;
+}
+
+/// One direction, to its end. The end is passed on.
+async fn copy(
+    source: &TcpStream,
+    read: Bytes,
+    sink: &TcpStream,
+    count: &Cell<u64>,
+    moved: &Cell<bool>,
+) -> Result<(), Broken> {
+    write_all(sink, read, count).await.map_err(|_| Broken::Sink)?;
+    loop {
+        let chunk = match pass(source, sink, count) {
+            Ok(Passed::End) => break,
+            Ok(Passed::All) => {
+                moved.set(true);
+                // Others on this thread have their turn between two buffers of a busy connection.
+                tokio::task::consume_budget().await;
+                continue;
+            }
+            Ok(Passed::Some(rest)) => {
+                moved.set(true);
+                rest
+            }
+            Err((Broken::Source, error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                source.readable().await.map_err(|_| Broken::Source)?;
+                continue;
+            }
+            Err((broken, _)) => return Err(broken),
+        };
+        write_all(sink, chunk, count).await.map_err(|_| Broken::Sink)?;
+        moved.set(true);
+    }
+    // A sink that is closed both ways already has nothing to be told.
+    let _ = SockRef::from(sink).shutdown(Direction::Write);
+    Ok(())
+}
+
+enum Passed {
+    /// The source has ended.
+    End,
+    /// All that was read was written.
+    All,
+    /// This much was not.
+    Some(Bytes),
+}
+
+/// Reads once and writes at once, through the thread's buffer.
+fn pass(source: &TcpStream, sink: &TcpStream, count: &Cell<u64>) -> Result<Passed, (Broken, io::Error)> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let length = source.try_read(buffer).map_err(|error| (Broken::Source, error))?;
+        if length == 0 {
+            return Ok(Passed::End);
+        }
+        let written = match sink.try_write(&buffer[..length]) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err((Broken::Sink, error)),
+        };
+        count.set(count.get() + written as u64);
+        let rest = &buffer[written..length];
+        Ok(if rest.is_empty() { Passed::All } else { Passed::Some(Bytes::copy_from_slice(rest)) })
+    })
+}
+
+async fn write_all(sink: &TcpStream, mut bytes: Bytes, count: &Cell<u64>) -> io::Result<()> {
+    while bytes.has_remaining() {
+        sink.writable().await?;
+        match sink.try_write(&bytes) {
+            Ok(written) => {
+                bytes.advance(written);
+                count.set(count.get() + written as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

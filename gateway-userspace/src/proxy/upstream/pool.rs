@@ -1,0 +1,383 @@
+//! Connections from one pod's namespace to one endpoint: HTTP/1.1 ones that wait for their next
+//! request, HTTP/2 ones that many requests of that pod share. Never shared between pods.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustc_hash::FxHashMap;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::connect::connect;
+use crate::limits::Limits;
+use crate::proxy::http::body::RequestBody;
+use crate::proxy::http::executor::LocalExecutor;
+use crate::proxy::{Ingress, Proxy};
+use crate::reason::Reason;
+use crate::snapshot::cluster::ClusterId;
+use crate::telemetry::record::{Observe, PodId};
+
+/// How often idle connections are looked at.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is spoken to the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speak {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// The pools of one endpoint by pod.
+#[derive(Default)]
+pub struct Pools {
+    by_pod: RefCell<FxHashMap<PodId, Rc<Pool>>>,
+    closed: Cell<bool>,
+}
+
+impl Pools {
+    /// The pool of a pod.
+    pub fn get(&self, cluster: ClusterId, address: SocketAddr, pod: PodId) -> Rc<Pool> {
+        let mut pools = self.by_pod.borrow_mut();
+        let pool = pools.entry(pod).or_insert_with(|| Rc::new(Pool::new(cluster, address)));
+        if self.closed.get() {
+            pool.close();
+        }
+        Rc::clone(pool)
+    }
+
+    /// The endpoint is gone: idle connections are closed, those in use when they are done.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.by_pod.borrow_mut().drain().for_each(|(_, pool)| pool.close());
+    }
+
+    /// Closes what was idle too long, and forgets pools that hold nothing.
+    pub fn sweep(&self, limits: &Limits) {
+        self.by_pod.borrow_mut().retain(|_, pool| {
+            pool.sweep(limits.pool_idle_timeout);
+            pool.open.get() > 0 || Rc::strong_count(pool) > 1
+        });
+    }
+
+    /// The pod is gone.
+    pub fn forget_pod(&self, pod: PodId) {
+        if let Some(pool) = self.by_pod.borrow_mut().remove(&pod) {
+            pool.close();
+        }
+    }
+}
+
+/// A counted upstream connection. The last clone that goes takes it off the count.
+pub struct Slot {
+    open: Rc<Cell<usize>>,
+    cluster: ClusterId,
+    observe: Rc<dyn Observe>,
+}
+
+impl Slot {
+    /// One more, also in `open`.
+    pub fn new(open: Rc<Cell<usize>>, cluster: ClusterId, observe: &Rc<dyn Observe>) -> Self {
+        open.set(open.get() + 1);
+        observe.upstream_connections(cluster, 1);
+        Self { open, cluster, observe: Rc::clone(observe) }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        self.observe.upstream_connections(self.cluster, -1);
+    }
+}
+
+struct IdleHttp1 {
+    sender: http1::SendRequest<RequestBody>,
+    slot: Rc<Slot>,
+    /// Sweeps it was idle for.
+    age: u32,
+}
+
+struct SharedHttp2 {
+    sender: http2::SendRequest<RequestBody>,
+    streams: Cell<usize>,
+    /// Streams the endpoint allows at once.
+    streams_max: Rc<Cell<usize>>,
+    /// Sweeps it had no stream for.
+    age: Cell<u32>,
+}
+
+/// Connections from one pod to one endpoint.
+pub struct Pool {
+    cluster: ClusterId,
+    address: SocketAddr,
+    open: Rc<Cell<usize>>,
+    closed: Cell<bool>,
+    /// The one used last is at the end, and is used next.
+    http1: RefCell<Vec<IdleHttp1>>,
+    http2: RefCell<Vec<Rc<SharedHttp2>>>,
+    /// Somebody is making an HTTP/2 connection; others wait for it.
+    opening: Cell<bool>,
+    opened: Notify,
+    /// How often that has failed, and why the last time.
+    failures: Cell<(u64, Option<Reason>)>,
+}
+
+/// The right to send one request on a connection.
+pub enum Lease {
+    /// The connection is this request's alone until it is released.
+    Http1(Http1Lease),
+    /// One stream of a shared connection.
+    Http2(Http2Lease),
+}
+
+/// An HTTP/1.1 connection in use. Dropped without release it is closed when the exchange on it ends.
+pub struct Http1Lease {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    slot: Rc<Slot>,
+    pool: Rc<Pool>,
+    reused: bool,
+}
+
+/// A stream of an HTTP/2 connection.
+pub struct Http2Lease {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    connection: Rc<SharedHttp2>,
+    reused: bool,
+}
+
+impl Lease {
+    /// The connection has served other requests: it may have been closed unnoticed.
+    pub fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(lease) => lease.reused,
+            Self::Http2(lease) => lease.reused,
+        }
+    }
+
+    /// The response was read to its end: the connection may serve another request.
+    pub fn release(self, limits: &Limits) {
+        match self {
+            Self::Http1(lease) => lease.release(limits),
+            Self::Http2(_) => {}
+        }
+    }
+}
+
+impl Http1Lease {
+    fn release(self, limits: &Limits) {
+        let mut idle = self.pool.http1.borrow_mut();
+        if self.pool.closed.get() || self.sender.is_closed() || idle.len() >= limits.pool_idle_max {
+            return;
+        }
+        idle.push(IdleHttp1 { sender: self.sender, slot: self.slot, age: 0 });
+    }
+}
+
+impl Drop for Http2Lease {
+    fn drop(&mut self) {
+        self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
+        self.connection.age.set(0);
+    }
+}
+
+/// Ends the wait of the others, however making the connection ended.
+struct Opening<'a>(&'a Pool);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.set(false);
+        self.0.opened.notify_waiters();
+    }
+}
+
+impl Pool {
+    fn new(cluster: ClusterId, address: SocketAddr) -> Self {
+        Self {
+            cluster,
+            address,
+            open: Rc::default(),
+            closed: Cell::new(false),
+            http1: RefCell::default(),
+            http2: RefCell::default(),
+            opening: Cell::new(false),
+            opened: Notify::new(),
+            failures: Cell::new((0, None)),
+        }
+    }
+
+    /// A connection to send one request on: an idle or shared one, or a new one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn lease(
+        self: &Rc<Self>,
+        proxy: &Proxy,
+        ingress: &Ingress,
+        speak: Speak,
+        timeout: Duration,
+    ) -> Result<Lease, Reason> {
+        match speak {
+            Speak::Http1 => match self.idle_http1() {
+                Some(lease) => Ok(Lease::Http1(lease)),
+                None => self.open_http1(proxy, ingress, timeout).await.map(Lease::Http1),
+            },
+            Speak::Http2 => self.lease_http2(proxy, ingress, timeout).await.map(Lease::Http2),
+        }
+    }
+
+    /// The one used last among those that can take a request now.
+    fn idle_http1(self: &Rc<Self>) -> Option<Http1Lease> {
+        let mut idle = self.http1.borrow_mut();
+        let mut place = idle.len();
+        while place > 0 {
+            place -= 1;
+            if idle[place].sender.is_closed() {
+                idle.remove(place);
+            } else if idle[place].sender.is_ready() {
+                let IdleHttp1 { sender, slot, .. } = idle.remove(place);
+                return Some(Http1Lease { sender, slot, pool: Rc::clone(self), reused: true });
+            }
+        }
+        None
+    }
+
+    async fn open_http1(
+        self: &Rc<Self>,
+        proxy: &Proxy,
+        ingress: &Ingress,
+        timeout: Duration,
+    ) -> Result<Http1Lease, Reason> {
+        let (stream, slot) = self.dial(proxy, ingress, timeout).await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(proxy.limits.header_fields_max)
+            .max_header_size(proxy.limits.header_bytes_max)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Reason::ConnectFailed)?;
+        let slot = Rc::new(slot);
+        let counted = Rc::clone(&slot);
+        tokio::task::spawn_local(async move {
+            // How it ended is told to the request on it; an idle one just ends.
+            let _ = connection.with_upgrades().await;
+            drop(counted);
+        });
+        Ok(Http1Lease { sender, slot, pool: Rc::clone(self), reused: false })
+    }
+
+    async fn lease_http2(
+        self: &Rc<Self>,
+        proxy: &Proxy,
+        ingress: &Ingress,
+        timeout: Duration,
+    ) -> Result<Http2Lease, Reason> {
+        loop {
+            if let Some(lease) = self.free_http2() {
+                return Ok(lease);
+            }
+            if !self.opening.replace(true) {
+                break;
+            }
+            let (before, _) = self.failures.get();
+            self.opened.notified().await;
+            if let (after, Some(reason)) = self.failures.get()
+                && after != before
+            {
+                return Err(reason);
+            }
+        }
+        let _opening = Opening(self);
+        let opened = self.open_http2(proxy, ingress, timeout).await;
+        match &opened {
+            Ok(connection) => self.http2.borrow_mut().push(Rc::clone(connection)),
+            Err(reason) => self.failures.set((self.failures.get().0 + 1, Some(*reason))),
+        }
+        opened.map(|connection| connection.stream(false))
+    }
+
+    /// A stream of the first connection that has one to give: the others may become idle and close.
+    fn free_http2(&self) -> Option<Http2Lease> {
+        let mut connections = self.http2.borrow_mut();
+        connections.retain(|c| !c.sender.is_closed());
+        connections.iter().find(|c| c.streams.get() < c.streams_max.get()).map(|c| c.stream(true))
+    }
+
+    async fn open_http2(
+        self: &Rc<Self>,
+        proxy: &Proxy,
+        ingress: &Ingress,
+        timeout: Duration,
+    ) -> Result<Rc<SharedHttp2>, Reason> {
+        let (stream, slot) = self.dial(proxy, ingress, timeout).await?;
+        let (sender, connection) = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(proxy.limits.http2_stream_window)
+            .initial_connection_window_size(proxy.limits.http2_connection_window)
+            .max_header_list_size(u32::try_from(proxy.limits.header_bytes_max).unwrap_or(u32::MAX))
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Reason::ConnectFailed)?;
+        let streams_max = Rc::new(Cell::new(connection.current_max_send_streams()));
+        let allowed = Rc::clone(&streams_max);
+        tokio::task::spawn_local(async move {
+            let mut connection = pin!(connection);
+            let driving = std::future::poll_fn(|context| {
+                let ended = connection.as_mut().poll(context);
+                allowed.set(connection.current_max_send_streams().max(1));
+                if ended.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+            });
+            driving.await;
+            drop(slot);
+        });
+        Ok(Rc::new(SharedHttp2 { sender, streams: Cell::new(0), streams_max, age: Cell::new(0) }))
+    }
+
+    async fn dial(
+        &self,
+        proxy: &Proxy,
+        ingress: &Ingress,
+        timeout: Duration,
+    ) -> Result<(TcpStream, Slot), Reason> {
+        if self.open.get() >= proxy.limits.pool_connections_max {
+            return Err(Reason::Overflow);
+        }
+        let slot = Slot::new(Rc::clone(&self.open), self.cluster, &proxy.observe);
+        let stream = connect(&*proxy.sockets, ingress.netns(), self.address, timeout).await?;
+        Ok((stream, slot))
+    }
+
+    /// Nothing is kept any more.
+    fn close(&self) {
+        self.closed.set(true);
+        self.http1.borrow_mut().clear();
+        self.http2.borrow_mut().clear();
+    }
+
+    fn sweep(&self, idle_timeout: Duration) {
+        let age_max = idle_timeout.as_secs() / SWEEP_INTERVAL.as_secs();
+        self.http1.borrow_mut().retain_mut(|idle| {
+            idle.age = idle.age.saturating_add(1);
+            u64::from(idle.age) <= age_max && !idle.sender.is_closed()
+        });
+        self.http2.borrow_mut().retain(|connection| {
+            if connection.streams.get() == 0 {
+                connection.age.set(connection.age.get().saturating_add(1));
+            }
+            u64::from(connection.age.get()) <= age_max && !connection.sender.is_closed()
+        });
+    }
+}
+
+impl SharedHttp2 {
+    fn stream(self: &Rc<Self>, reused: bool) -> Http2Lease {
+        self.streams.set(self.streams.get() + 1);
+        Http2Lease { sender: self.sender.clone(), connection: Rc::clone(self), reused }
+    }
+}
