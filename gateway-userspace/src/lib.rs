@@ -13,6 +13,7 @@ pub mod drain;
 pub mod ebpf;
 pub mod explain;
 pub mod limits;
+pub mod memory;
 pub mod proxy;
 pub mod readiness;
 pub mod reason;

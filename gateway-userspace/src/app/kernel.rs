@@ -13,6 +13,7 @@ use crate::control::KernelSink;
 use crate::drain::{Cause, DrainTrigger};
 use crate::ebpf::tables::{KernelService, KernelTables};
 use crate::ebpf::{Beat, Datapath, DatapathError, DatapathOptions, Flows, SyncReport};
+use crate::memory;
 use crate::proxy::OriginalDestinations;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Cluster;
@@ -203,6 +204,8 @@ impl Kernel {
         };
         let stale_after = options.stale_after;
         let datapath = Arc::new(Datapath::open(&options).map_err(|e| e.to_string())?);
+        // The object and the kernel's type information took tens of MiB for a moment.
+        memory::give_back();
         datapath.sync(&KernelTables::from_snapshot(&self.store.load())).map_err(|e| e.to_string())?;
         self.flows.get_or_init(|| datapath.flows());
         self.start_heartbeat(&datapath, stale_after / BEATS_PER_STALE_TIME)?;

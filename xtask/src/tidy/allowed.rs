@@ -19,13 +19,14 @@ pub(super) const SLEEP: [Exception; 4] = [
 ];
 
 /// Files with `unsafe` in them.
-pub(super) const UNSAFE: [Exception; 8] = [
+pub(super) const UNSAFE: [Exception; 9] = [
     ("gateway-common/src/user.rs", "says of the ABI's structures that they are plain bytes"),
     ("gateway-ebpf/src/context.rs", "reads and writes the kernel's contexts and calls its functions"),
     ("gateway-ebpf/src/main.rs", "the licence, in the section that loaders read"),
     ("gateway-ebpf/src/maps.rs", "constants that the loader finds by their name"),
     ("gateway-userspace/src/app/handover.rs", "sockets that come as numbers from the process before"),
     ("gateway-userspace/src/capture/netns.rs", "asks a namespace for its cookie"),
+    ("gateway-userspace/src/memory.rs", "has the allocator give back what is free"),
     ("gateway-userspace/src/ebpf/sys.rs", "bpf(2) where aya has no call for it"),
     ("tests/src/pod/battery.rs", "socket calls of unchanged applications, as they make them"),
 ];
