@@ -3,9 +3,10 @@
 use gateway_tests::pod::Node;
 use gateway_tests::pod::client::Seen;
 use gateway_tests::pod::stand_in::options;
+use gateway_userspace::ebpf::Datapath;
 use nix::sys::signal::Signal;
 
-use crate::fixture::{Client, Gateway, Pins, connect, turn, wait_for};
+use crate::fixture::{Client, Gateway, Pins, connect, counter, turn, wait_for};
 
 const OPEN: &str = "--service 10.96.0.1:80=l7,open,10.77.0.1:8081,10.77.0.1:8082";
 const CLOSED: &str = "--service 10.96.0.2:80=l7,closed,10.77.0.1:8081";
@@ -111,4 +112,27 @@ fn a_gateway_that_hangs_is_passed_by_until_it_goes_on() {
     gateway.signal(Signal::SIGCONT);
     wait_for("steering", || connect(pod, "10.96.0.1:80").answer().starts_with("proxy"));
     assert_eq!(connect(pod, "10.96.0.2:80").answer(), "proxy got 10.96.0.2:80");
+}
+
+#[test]
+fn the_kernel_sees_the_death_itself_whatever_numbers_processes_have() {
+    let Some(_turn) = turn() else { return };
+    let node = node("pidns");
+    let options = options(&node);
+    let _pins = Pins(options.clone());
+    let pod = node.pod(0);
+    let deaths = |expected| {
+        assert_eq!(connect(pod, "10.96.0.1:80 --count 5").answer(), "endpoint");
+        let datapath = Datapath::open(&options).unwrap();
+        assert_eq!(counter(&datapath, "proxy_dead"), expected);
+        assert_eq!(counter(&datapath, "no_listener"), 0, "the alive word tells before the listener does");
+    };
+    let mut gateway = Gateway::start(&node, OPEN);
+    gateway.kill();
+    deaths(5);
+    let (mut gateway, inner) = Gateway::start_in_pid_namespace(&node, OPEN);
+    assert_eq!(connect(pod, "10.96.0.1:80").answer(), "proxy got 10.96.0.1:80");
+    nix::sys::signal::kill(inner, Signal::SIGKILL).unwrap();
+    gateway.stop();
+    deaths(10);
 }

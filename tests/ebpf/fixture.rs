@@ -91,11 +91,25 @@ impl Gateway {
 
     /// Starts one in a cgroup.
     pub(crate) fn start_in(node: &Node, cgroup: Option<&Path>, arguments: &str) -> Self {
-        let pod = node.pod(0);
         let mut command = Command::new(POD_PROGRAM);
         if let Some(cgroup) = cgroup {
             command.arg("--cgroup").arg(cgroup);
         }
+        Self::spawn(node, command, arguments)
+    }
+
+    /// Starts one in a pid namespace of its own, as in a container. Says also its process id out here.
+    pub(crate) fn start_in_pid_namespace(node: &Node, arguments: &str) -> (Self, Pid) {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", POD_PROGRAM]);
+        let outer = Self::spawn(node, command, arguments);
+        let children = format!("/proc/{0}/task/{0}/children", outer.id());
+        let inner = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        (outer, Pid::from_raw(inner))
+    }
+
+    fn spawn(node: &Node, mut command: Command, arguments: &str) -> Self {
+        let pod = node.pod(0);
         command.arg("gateway").arg("--pods").arg(node.cgroup());
         command.arg("--pod").arg(format!("{},{},{}", pod.netns.display(), pod.ip_v4, pod.ip_v6));
         command.args(arguments.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped());
