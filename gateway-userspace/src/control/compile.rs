@@ -97,3 +97,6 @@ pub fn compile(set: &ResourceSet, interned: &mut Interned) -> Compiled {
         endpoints,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,7 +233,7 @@ fn to_gateway(
         if !listener.kinds.contains(&kind) || !listener.allows_namespace(set, &key, &subject.id.key.namespace)
         {
             let message = format!(
-                "listener {name} does not allow a {kind} from namespace {}",
+                "listener {name} does not allow routes of kind {kind} from namespace {}",
                 subject.id.key.namespace
             );
             refuse(1, "NotAllowedByListeners", message, "see allowedRoutes of that listener");

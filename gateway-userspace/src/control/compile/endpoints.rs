@@ -30,6 +30,7 @@ pub(super) fn of_service(
     slices: &[(&ObjectKey, &Entry<EndpointSlice>)],
     findings: &mut Vec<Diagnostic>,
 ) -> Vec<(u16, EndpointSet)> {
+    let slice_count = slices.len();
     let slices: Vec<Slice<'_>> =
         slices.iter().filter_map(|(key, entry)| read(key, entry, findings)).collect();
     let service = &entry.object;
@@ -41,7 +42,7 @@ pub(super) fn of_service(
         if !set.endpoints.iter().any(Endpoint::is_active)
             && service.spec.kind.as_deref() != Some("ExternalName")
         {
-            findings.push(no_endpoints(&subject, index, port, &slices, &set));
+            findings.push(no_endpoints(&subject, index, port, &slices, slice_count, &set));
         }
         sets.push((port.port, set));
     }
@@ -172,6 +173,7 @@ fn no_endpoints(
     index: usize,
     port: &ServicePort,
     slices: &[Slice<'_>],
+    slice_count: usize,
     set: &EndpointSet,
 ) -> Diagnostic {
     let number = port.port;
@@ -186,7 +188,7 @@ fn no_endpoints(
             ))
             .fix("see why its pods are not ready");
     }
-    if slices.is_empty() {
+    if slice_count == 0 {
         return finding
             .message(format!("port {number} has no endpoint, for no EndpointSlice names this Service"))
             .fix(format!(
@@ -196,7 +198,7 @@ fn no_endpoints(
     }
     let offered: Vec<&str> =
         slices.iter().flat_map(|s| &s.object.ports).map(|p| p.name.as_deref().unwrap_or_default()).collect();
-    if offered.contains(&name) {
+    if offered.is_empty() || offered.contains(&name) {
         return finding
             .message(format!("port {number} has no endpoint; calls get 503"))
             .fix("write endpoints into its EndpointSlices, or start its pods");

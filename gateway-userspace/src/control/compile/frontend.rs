@@ -102,6 +102,9 @@ impl<'a> Frontends<'a> {
                         false
                     }
                 });
+                if addresses.is_empty() {
+                    continue;
+                }
                 let mode = mode(service.mode, &port, &service.subject, findings);
                 all.push(Arc::new(Frontend {
                     key: port.cluster.key.clone(),

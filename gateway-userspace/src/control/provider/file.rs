@@ -78,6 +78,13 @@ pub fn follow(folder: &Path, limits: &Limits) -> Result<watch::Receiver<Desired>
     Ok(receiver)
 }
 
+/// Reads the text of one file, called `file` in findings.
+pub fn from_text(file: &str, text: &str) -> Desired {
+    let mut holdings = holdings::Holdings::default();
+    holdings.read(&file.into(), text);
+    holdings.desired(&[])
+}
+
 fn first_read(reader: &mut Reader, folder: &Path) -> Result<(), FolderError> {
     let unreadable = |source| FolderError::Unreadable { folder: folder.to_owned(), source };
     reader.refresh(&BTreeSet::new()).map(|_| ()).map_err(unreadable)

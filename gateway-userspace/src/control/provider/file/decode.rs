@@ -250,7 +250,9 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
         let Some(node) = self.items.get(self.next) else { return Ok(None) };
         let decoder = Decoder { node, context: self.context };
-        let item = self.context.within(format_args!("[{}]", self.next), || seed.deserialize(decoder));
+        let item = self.context.within(format_args!("[{}]", self.next), || {
+            seed.deserialize(decoder).map_err(|e| decoder.placed(e))
+        });
         self.next += 1;
         item.map(Some)
     }
@@ -283,7 +285,9 @@ impl<'de> MapAccess<'de> for Fields<'de, '_> {
         self.next += 1;
         *self.context.names.borrow_mut() = self.known;
         let decoder = Decoder { node: &field.node, context: self.context };
-        self.context.within(format_args!(".{}", field.key), || seed.deserialize(decoder))
+        self.context.within(format_args!(".{}", field.key), || {
+            seed.deserialize(decoder).map_err(|e| decoder.placed(e))
+        })
     }
 }
 

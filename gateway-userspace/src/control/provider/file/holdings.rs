@@ -132,7 +132,7 @@ impl FileHoldings {
     /// Parses what changed. Objects that cannot be told keep their last good version.
     fn new(file: &Arc<str>, text: &str, old: &Self) -> Self {
         let mut new = Self::default();
-        let mut broken = Vec::new();
+        let mut broken = BTreeSet::new();
         let mut unreadable = false;
         for document in documents::split(text) {
             let fingerprint = document.fingerprint();
@@ -143,7 +143,9 @@ impl FileHoldings {
             for object in &parsed.objects {
                 let line = object.line.saturating_add(document.lines_before);
                 match &object.object {
-                    None => broken.push(object.id.clone()),
+                    None => {
+                        broken.insert(object.id.clone());
+                    }
                     Some(_) if new.objects.contains_key(&object.id) => {
                         let first = new.objects.get(&object.id).map_or(0, |h| h.line);
                         let winner = format!("{file}:{first}");
