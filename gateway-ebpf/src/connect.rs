@@ -28,7 +28,10 @@ pub fn try_connect<const V4: bool>(ctx: &SockAddr<'_, V4>) -> Result<Verdict, Un
     let pod_key = PodKey { netns_cookie: ctx.netns_cookie() };
     let pod = pod(&pod_key).ok_or(Untouched::NotEnrolled)?;
     let service_key = ServiceKey { socket: original };
-    let service = service(&service_key).ok_or(Untouched::NotService)?;
+    let Some(service) = service(&service_key) else {
+        ctx.forget_mark();
+        return Err(Untouched::NotService);
+    };
 
     let now_ns = context::now_ns();
     let listener = listener(&pod, &original);
@@ -70,7 +73,7 @@ pub fn try_connect<const V4: bool>(ctx: &SockAddr<'_, V4>) -> Result<Verdict, Un
             decision.actual = Socket::new(loopback(&original), Port::NONE);
             ctx.set_socket(&decision.actual);
         }
-        Verdict::Untouched(_) => {}
+        Verdict::Untouched(_) => ctx.forget_mark(),
     }
     decision.outcome = verdict.counter().raw();
     stats::record(&decision);

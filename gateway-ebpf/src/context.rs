@@ -186,6 +186,16 @@ impl<'a, const V4: bool> SockAddr<'a, V4> {
         unsafe { MARKS.get_ptr_mut(self.context).as_ref().copied() }
     }
 
+    /// Removes the mark that an earlier connect left at this socket: this one goes where it was dialled.
+    #[inline(always)]
+    pub fn forget_mark(&self) {
+        // SAFETY: as in `mark`. That there was none is no error.
+        unsafe {
+            let sk = (*self.raw()).__bindgen_anon_1.sk;
+            helpers::bpf_sk_storage_delete(addr_of!(MARKS).cast_mut().cast(), sk.cast());
+        }
+    }
+
     /// Leaves a mark at this socket. False when there was no memory for it.
     #[inline(always)]
     pub fn set_mark(&self, mark: &mut SocketMark) -> bool {

@@ -123,6 +123,10 @@ fn a_direct_dial_of_the_listener_has_no_destination() {
     let listener = proxy.datapath.decisions()[0].actual.to_std();
     let seen = connect(node.pod(0), &listener.to_string());
     assert_eq!(seen.answer(), "", "the stand-in closes what was not steered");
+    // Also on a socket that was steered before: what it dialled then is forgotten.
+    let seen = connect(node.pod(0), &format!("10.96.0.1:80 --again {listener}"));
+    assert_eq!(seen.answer(), "");
+    assert_eq!(seen.peers.keys().collect::<Vec<_>>(), [&listener.to_string()]);
 }
 
 #[test]

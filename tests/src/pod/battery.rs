@@ -323,7 +323,7 @@ fn connect_again(battery: &Battery) -> io::Result<String> {
     Ok(format!("own address between {between:?}, peer {peer:?}, then {there}, then at home {home:?}"))
 }
 
-fn disconnect(socket: &Socket) -> io::Result<()> {
+pub(super) fn disconnect(socket: &Socket) -> io::Result<()> {
     let unspecified = libc::sockaddr { sa_family: 0, sa_data: [0; 14] };
     let length = libc::socklen_t::try_from(size_of_val(&unspecified)).map_err(io::Error::other)?;
     // SAFETY: the address outlives the call, with its own length.

@@ -41,6 +41,9 @@ pub struct Request {
     /// Use UDP: connect, and ask for the peer.
     #[arg(long)]
     pub udp: bool,
+    /// Once connected, dissolve that and connect the same socket to this address.
+    #[arg(long)]
+    pub again: Option<SocketAddr>,
     /// Do not wait for an answer.
     #[arg(long)]
     pub mute: bool,
@@ -118,6 +121,10 @@ fn once(request: &Request, seen: &mut Seen) -> io::Result<()> {
     let start = Instant::now();
     socket.connect(&to.into())?;
     seen.slowest_us = seen.slowest_us.max(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
+    if let Some(again) = request.again {
+        super::battery::disconnect(&socket)?;
+        socket.connect(&again.into())?;
+    }
     let peer = socket.peer_addr()?.as_socket().map(|peer| peer.to_string()).unwrap_or_default();
     *seen.peers.entry(peer).or_default() += 1;
     let local = socket.local_addr()?.as_socket().map(|local| local.ip().to_string()).unwrap_or_default();
