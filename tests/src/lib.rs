@@ -1,6 +1,10 @@
 //! Weir under test: what the suites and the demo share.
 
+pub mod demo;
 pub mod echo;
 pub mod grpc;
 pub mod load;
+pub mod manifests;
 pub mod pod;
+pub mod wait;
+pub mod weir;

@@ -94,6 +94,13 @@ impl Node {
         format!("{}-hub", self.prefix)
     }
 
+    /// Makes connects from pods to these addresses fail at once, unless they are intercepted.
+    pub fn unreachable(&self, addresses: &str) -> Result<()> {
+        self.pods
+            .iter()
+            .try_for_each(|pod| ip(&format!("-n {} route add unreachable {addresses}", name_of(&pod.netns))))
+    }
+
     /// The cgroup that all pods are in.
     pub fn cgroup(&self) -> &Path {
         &self.cgroup
@@ -145,6 +152,16 @@ impl Drop for Node {
 }
 
 impl Pod {
+    /// Any program in the pod, in its cgroup before it makes a socket. Unlike `ip netns exec` this keeps the
+    /// mounts, hence the cgroup and BPF filesystems.
+    pub fn exec(&self, program: &Path) -> Command {
+        let enter =
+            r#"echo 0 > "$0/cgroup.procs" && netns="$1" && shift && exec nsenter --net="$netns" -- "$@""#;
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(enter).arg(&self.cgroup).arg(&self.netns).arg(program);
+        command
+    }
+
     /// A program in the pod: in its cgroup before it makes a socket, and in its namespace.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);

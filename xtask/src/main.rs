@@ -3,6 +3,7 @@
 mod build;
 mod command;
 mod datapath;
+mod demo;
 mod test;
 mod tidy;
 mod toolchain;
@@ -26,6 +27,7 @@ struct Xtask {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(build::Options),
+    Demo(demo::Options),
     Test(test::Options),
     Tidy(tidy::Options),
 }
@@ -33,6 +35,7 @@ enum Command {
 fn main() -> ExitCode {
     let good = match Xtask::parse().command {
         Command::Build(options) => build::run(&options).map(|()| true),
+        Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy(options) => tidy::run(&options),
     };

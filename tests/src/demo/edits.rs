@@ -1,0 +1,135 @@
+//! Scenes 2 and 3: a replica is killed, and the YAML edited, while requests run.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+
+use super::stage::{CANARY, Stage};
+use super::tell;
+use crate::load::Tally;
+use crate::manifests::{self, Service};
+use crate::wait::wait_for;
+
+const ROUTES: usize = 500;
+const SERVICES: u8 = 200;
+const ENDPOINTS_EACH: u8 = 10;
+/// Longest wait for anything in these scenes.
+const LONGEST: Duration = Duration::from_secs(20);
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// Scene 2.
+pub(super) fn replica_dies(stage: &mut Stage) -> Result<()> {
+    tell::scene(2, "A replica is killed without notice while requests run");
+    tell::command("weir-load --url http://10.96.0.20/ --connections 8 &   kill -9 shop-2");
+    let before = stage.weir()?.metric("weir_ejections_total", "")?;
+    let load = stage.start("weir-load", "--url http://10.96.0.20/ --connections 8 --until-stdin-closes")?;
+    wait_requests(stage, 2000.0)?;
+    stage.kill_replica(1)?;
+    let killed = unix_ms();
+    wait_for("the dead replica is taken out", LONGEST, || {
+        let ejections = stage.weir().ok()?.metric("weir_ejections_total", "").ok()?;
+        (ejections > before).then_some(())
+    })?;
+    let out = unix_ms() - killed;
+    wait_requests(stage, 2000.0)?;
+    stage.start_replica(1)?;
+    let tally: Tally = load.finish()?;
+    tell::seen(&format!("{} sent, {} failed; out of rotation after {out} ms", tally.sent, tally.failed));
+    for (kind, count) in &tally.errors {
+        tell::seen(&format!("{count} × {kind}"));
+    }
+    stage.promise(tally.failed == 0, "no request fails when a replica dies");
+    Ok(())
+}
+
+/// Waits until so many more requests have been answered.
+fn wait_requests(stage: &mut Stage, more: f64) -> Result<()> {
+    let name = "http_client_request_duration_seconds_count";
+    let before = stage.weir()?.metric(name, "")?;
+    wait_for("requests run", LONGEST, || {
+        let now = stage.weir().ok()?.metric(name, "").ok()?;
+        (now >= before + more).then_some(())
+    })
+}
+
+/// Scene 3.
+pub(super) fn route_changes(stage: &mut Stage) -> Result<()> {
+    tell::scene(3, "The YAML is edited while requests run");
+    let route = std::fs::read_to_string(stage.folder.join("edited.yaml"))?;
+    let edited = route.replace("name: shop\n", "name: shop-canary\n");
+    ensure!(edited != route, "edited.yaml has no backend `shop`");
+    tell::command("sed -i 's/name: shop$/name: shop-canary/' edited.yaml");
+    let live = time_to_canary(stage, "http://10.96.0.14/", &[("edited.yaml", &edited)])?;
+    tell::seen(&format!("the route was live after {live} ms"));
+    manifests::write(&stage.folder, "edited.yaml", &route)?;
+
+    let endpoints = usize::from(SERVICES) * usize::from(ENDPOINTS_EACH);
+    tell::say(&format!("{ROUTES} routes, and {SERVICES} Services with {endpoints} endpoints, in one go:"));
+    let (services, routes) = (many_services(), many_routes());
+    let files = [("many-services.yaml", services.as_str()), ("many-routes.yaml", routes.as_str())];
+    let url = format!("http://10.96.0.14/many/{}", ROUTES - 1);
+    let live = time_to_canary(stage, &url, &files)?;
+    tell::seen(&format!("all live after {live} ms (must be below 1000)"));
+    stage.promise(live < 1000, "500 routes and 2,000 endpoints are live within a second");
+
+    tell::say("With these in place, the endpoint of one Service is replaced:");
+    let slice = manifests::slice("one", 8080, &[stage.address(CANARY)]);
+    let live = time_to_canary(stage, "http://10.96.0.15/", &[("one.yaml", &slice)])?;
+    tell::seen(&format!("the new endpoint answered after {live} ms (must be below 50)"));
+    stage.promise(live < 50, "one changed endpoint is live within 50 ms");
+    Ok(())
+}
+
+/// Milliseconds from the writing of `files` to the first answer of the canary, under a load that must
+/// not fail.
+fn time_to_canary(stage: &mut Stage, url: &str, files: &[(&str, &str)]) -> Result<u64> {
+    let load = stage.start("weir-load", &format!("--url {url} --connections 4 --until-stdin-closes"))?;
+    wait_requests(stage, 500.0)?;
+    let written = unix_ms();
+    for (file, yaml) in files {
+        manifests::write(&stage.folder, file, yaml)?;
+    }
+    wait_for("the canary answers", LONGEST, || {
+        let log = stage.weir().ok()?.access_log();
+        let (canary, recent) = (stage.address(CANARY).to_string(), &log[log.len().saturating_sub(4096)..]);
+        recent.contains(&canary).then_some(())
+    })?;
+    wait_requests(stage, 500.0)?;
+    let tally: Tally = load.finish()?;
+    tell::seen(&format!("{} sent, {} failed", tally.sent, tally.failed));
+    stage.promise(tally.failed == 0, "no request fails while the YAML changes");
+    let first = tally.first_seen.get("shop-canary").context("the change never became live")?;
+    Ok(first.saturating_sub(written))
+}
+
+fn many_services() -> String {
+    let mut yaml = String::new();
+    for number in 0..SERVICES {
+        let name = format!("many-{number}");
+        let address = format!("10.96.8.{}", number + 1);
+        yaml += &Service { name: &name, address: &address, protocol: "http", annotations: &[] }.yaml();
+        let endpoints: Vec<IpAddr> =
+            (0..ENDPOINTS_EACH).map(|n| IpAddr::from([10, 200, number, n + 1])).collect();
+        yaml += &manifests::slice(&name, 8080, &endpoints);
+    }
+    yaml
+}
+
+fn many_routes() -> String {
+    let mut yaml = String::new();
+    for number in 0..ROUTES {
+        let _ = write!(
+            yaml,
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  name: many-{number}\n  \
+             namespace: demo\nspec:\n  parentRefs:\n    - group: \"\"\n      kind: Service\n      name: edited\n      \
+             port: 80\n  rules:\n    - matches:\n        - path:\n            type: Exact\n            value: \
+             /many/{number}\n      backendRefs:\n        - name: shop-canary\n          port: 80\n"
+        );
+    }
+    yaml
+}
