@@ -24,6 +24,7 @@ use crate::limits::Limits;
 use crate::snapshot::store::SnapshotStore;
 use crate::telemetry::record::{Observe, PodId};
 use admission::Admission;
+use shutdown::Shutdown;
 use tokio::sync::Notify;
 use upstream::health::HealthTable;
 use upstream::registry::Registry;
@@ -123,6 +124,8 @@ pub struct Pod {
     pub netns: Arc<OwnedFd>,
     /// Its downstream connections.
     pub connections: Cell<usize>,
+    /// It is served no longer: its last requests finish.
+    pub shutdown: Shutdown,
 }
 
 /// Where a downstream connection came in.
@@ -140,6 +143,14 @@ impl Ingress {
         match self {
             Self::Pod(pod) => pod.id,
             Self::Gateway(_) => PodId(0),
+        }
+    }
+
+    /// True for a pod that is served no longer.
+    pub fn is_leaving(&self) -> bool {
+        match self {
+            Self::Pod(pod) => pod.shutdown.is_started(),
+            Self::Gateway(_) => false,
         }
     }
 

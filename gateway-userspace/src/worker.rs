@@ -168,13 +168,15 @@ impl Worker {
     }
 
     fn add_pod(&mut self, listener: PodListener) {
+        let shutdown = Shutdown::new();
         let pod = Rc::new(Pod {
             id: listener.pod,
             netns_cookie: listener.netns_cookie,
             netns: listener.netns,
             connections: Cell::new(0),
+            shutdown: shutdown.clone(),
         });
-        let shutdown = self.serve(listener.sockets, &Ingress::Pod(pod));
+        self.serve(listener.sockets, &Ingress::Pod(pod), &shutdown);
         if let Some(old) = self.pods.insert(listener.pod, shutdown) {
             self.end(old);
         }
@@ -188,7 +190,8 @@ impl Worker {
     }
 
     fn add_gateway(&mut self, listener: &Listener, sockets: Vec<TcpListener>) {
-        let shutdown = self.serve(sockets, &Ingress::Gateway(listener.address));
+        let shutdown = Shutdown::new();
+        self.serve(sockets, &Ingress::Gateway(listener.address), &shutdown);
         if let Some(old) = self.gateways.insert(listener.address, shutdown) {
             self.end(old);
         }
@@ -200,9 +203,8 @@ impl Worker {
         }
     }
 
-    /// Starts the accept loops. They, and the connections, end by the signal that is returned.
-    fn serve(&self, sockets: Vec<TcpListener>, ingress: &Ingress) -> Shutdown {
-        let shutdown = Shutdown::new();
+    /// Starts the accept loops. They, and the connections, end by the signal.
+    fn serve(&self, sockets: Vec<TcpListener>, ingress: &Ingress, shutdown: &Shutdown) {
         for socket in sockets {
             match Listening::new(socket, ingress.clone(), shutdown.clone()) {
                 Ok(listening) => {
@@ -211,7 +213,6 @@ impl Worker {
                 Err(error) => tracing::error!(%error, ?ingress, "a listening socket cannot be used"),
             }
         }
-        shutdown
     }
 
     /// The orderly end of what is served; what lasts longer than the drain timeout is cut.

@@ -26,7 +26,7 @@ use super::{Ingress, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::cluster::{Cluster, ClusterId};
 use crate::snapshot::router::RetryPolicy;
-use forward::forward;
+use forward::{Broken, forward};
 use pool::{Lease, Speak};
 use registry::{ClusterState, Endpoint, InFlight};
 use retry::{Attempt, Decision, Facts, Reached, decide};
@@ -65,6 +65,25 @@ pub struct Answer {
 struct Failure {
     reason: Reason,
     reached: Reached,
+    /// It says something about the endpoint.
+    is_endpoints: bool,
+}
+
+impl Failure {
+    /// One that says nothing about the endpoint.
+    fn ours(reason: Reason, reached: Reached) -> Self {
+        Self { reason, reached, is_endpoints: false }
+    }
+
+    fn unconnected(reason: Reason) -> Self {
+        Self { reason, reached: Reached::NotSent, is_endpoints: true }
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        Self { reason: broken.reason, reached: broken.reached, is_endpoints: broken.is_connection }
+    }
 }
 
 /// The request between attempts.
@@ -169,7 +188,7 @@ impl Call<'_> {
     ) -> Result<Answer, Failure> {
         let members = state.members(&self.proxy.upstream);
         let Some(endpoint) = members.pick(&outgoing.tried, fastrand::u64(..)) else {
-            return Err(Failure { reason: Reason::NoHealthyEndpoint, reached: Reached::NotSent });
+            return Err(Failure::ours(Reason::NoHealthyEndpoint, Reached::NotSent));
         };
         let in_flight = InFlight::new(endpoint);
         recorder.record.endpoint = Some(endpoint.address);
@@ -180,7 +199,7 @@ impl Call<'_> {
             None => self.exchange(endpoint, outgoing).await,
             Some(at) => match tokio::time::timeout_at(at, self.exchange(endpoint, outgoing)).await {
                 Ok(exchanged) => exchanged,
-                Err(_) => Err(Failure { reason: Reason::UpstreamTimeout, reached: Reached::Unknown }),
+                Err(_) => Err(Failure::ours(Reason::UpstreamTimeout, Reached::Unknown)),
             },
         };
         recorder.record.upstream_duration = Some(begin.elapsed());
@@ -190,7 +209,7 @@ impl Call<'_> {
                 Ok(Answer { response, lease, in_flight, deadline })
             }
             Err(failure) => {
-                if recorder.upload_failure().is_none() {
+                if failure.is_endpoints && recorder.upload_failure().is_none() {
                     note_failure(self.proxy, self.cluster.id, endpoint, failure.reason);
                 }
                 Err(failure)
@@ -207,12 +226,16 @@ impl Call<'_> {
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         let limits = &self.proxy.limits;
         let pool = endpoint.pool(self.cluster.id, self.ingress.pod_id());
+        if self.ingress.is_leaving() {
+            // A connection kept for later would keep the pod's namespace alive.
+            pool.close();
+        }
         let mut stale = 0;
         loop {
             let leased = pool.lease(self.proxy, self.ingress, self.speak, self.cluster.connect_timeout).await;
-            let mut lease = leased.map_err(|reason| Failure { reason, reached: Reached::NotSent })?;
+            let mut lease = leased.map_err(Failure::unconnected)?;
             let Some(request) = outgoing.take(limits.stream_idle_timeout) else {
-                return Err(Failure { reason: Reason::UpstreamReset, reached: Reached::Head });
+                return Err(Failure::ours(Reason::UpstreamReset, Reached::Head));
             };
             let failed = match forward(&mut lease, request).await {
                 Ok(response) => return Ok((response, lease)),
@@ -221,7 +244,7 @@ impl Call<'_> {
             outgoing.request = failed.unsent.map(|request| *request);
             stale += 1;
             if outgoing.request.is_none() || !lease.is_reused() || stale > limits.pool_idle_max {
-                return Err(Failure { reason: failed.reason, reached: failed.reached });
+                return Err(failed.broken.into());
             }
         }
     }

@@ -17,7 +17,7 @@ use super::{grpc, headers};
 use crate::limits::Limits;
 use crate::proxy::recorder::{Recorder, Upload};
 use crate::proxy::silence::Silence;
-use crate::proxy::upstream::forward;
+use crate::proxy::upstream::forward::Broken;
 use crate::proxy::upstream::pool::Lease;
 use crate::proxy::upstream::registry::InFlight;
 use crate::reason::Reason;
@@ -37,9 +37,13 @@ impl BodyError {
     /// Of a response's body.
     fn reason(&self) -> Reason {
         match self {
-            Self::Broken(error) => forward::body_reason(error),
+            Self::Broken(error) => Broken::from(error).reason,
             Self::GivenUp(reason) => *reason,
         }
+    }
+
+    fn is_connection(&self) -> bool {
+        matches!(self, Self::Broken(error) if Broken::from(error).is_connection)
     }
 }
 
@@ -251,8 +255,11 @@ impl ResponseBody {
         }
     }
 
-    fn fail(&mut self, reason: Reason) {
-        if let (Source::Upstream(relayed), Some(recorder)) = (&self.source, &self.recorder) {
+    fn fail(&mut self, error: &BodyError) {
+        let reason = error.reason();
+        if let (Source::Upstream(relayed), Some(recorder)) = (&self.source, &self.recorder)
+            && error.is_connection()
+        {
             recorder.endpoint_failed(relayed.in_flight.endpoint(), reason);
         }
         self.finish(Some(reason));
@@ -293,7 +300,7 @@ impl Body for ResponseBody {
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                this.fail(error.reason());
+                this.fail(&error);
                 Some(Err(error))
             }
         })

@@ -7,10 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown as Direction;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use futures_util::future::{Either, select};
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::proxy::recorder::Recorder;
@@ -51,19 +54,11 @@ pub async fn relay(
 ) {
     let (received, sent, moved) = (Cell::new(0), Cell::new(0), Cell::new(false));
     let (down, up) = (&client.stream, &endpoint.stream);
-    let both = async {
-        tokio::try_join!(
-            async { copy(down, client.read, up, &received, &moved).await.map_err(|b| client_broke(b, true)) },
-            async { copy(up, endpoint.read, down, &sent, &moved).await.map_err(|b| client_broke(b, false)) },
-        )
-    };
+    let sending = copy(down, client.read, up, &received, &moved);
+    let answering = copy(up, endpoint.read, down, &sent, &moved);
     let reason = tokio::select! {
         biased;
-        ended = both => match ended {
-            Ok(_) => None,
-            Err(true) => Some(Reason::ClientClosed),
-            Err(false) => Some(Reason::UpstreamReset),
-        },
+        broken = both(sending, answering, down, up) => broken,
         () = silent(idle_timeout, &moved) => Some(Reason::IdleTimeout),
         () = shutdown.is_cut() => Some(Reason::Draining),
     };
@@ -76,9 +71,40 @@ pub async fn relay(
     }
 }
 
-/// True when the client is the one that broke.
-fn client_broke(broken: Broken, from_client: bool) -> bool {
-    (broken == Broken::Source) == from_client
+/// Both directions, to their ends. Says who broke off, if one did.
+async fn both(
+    sending: impl Future<Output = Result<(), Broken>>,
+    answering: impl Future<Output = Result<(), Broken>>,
+    client: &TcpStream,
+    endpoint: &TcpStream,
+) -> Option<Reason> {
+    let by_client = |broken: Broken| match broken {
+        Broken::Source => Reason::ClientClosed,
+        Broken::Sink => Reason::UpstreamReset,
+    };
+    let by_endpoint = |broken: Broken| match broken {
+        Broken::Source => Reason::UpstreamReset,
+        Broken::Sink => Reason::ClientClosed,
+    };
+    // A side that has ended its sending is read no more, but may still break.
+    match select(pin!(sending), pin!(answering)).await {
+        Either::Left((Err(broken), _)) => Some(by_client(broken)),
+        Either::Right((Err(broken), _)) => Some(by_endpoint(broken)),
+        Either::Left((Ok(()), answering)) => tokio::select! {
+            biased;
+            ended = answering => ended.err().map(by_endpoint),
+            () = reset_by_peer(client) => Some(Reason::ClientClosed),
+        },
+        Either::Right((Ok(()), sending)) => tokio::select! {
+            biased;
+            ended = sending => ended.err().map(by_client),
+            () = reset_by_peer(endpoint) => Some(Reason::UpstreamReset),
+        },
+    }
+}
+
+async fn reset_by_peer(stream: &TcpStream) {
+    let _ = stream.ready(Interest::ERROR).await;
 }
 
 /// Closes a connection by RST: its peer learns that this is no orderly end.

@@ -168,3 +168,61 @@ async fn a_call_that_the_client_cancels_is_cancelled_at_the_replica() {
     within(has_ended.recv()).await.unwrap();
     assert_eq!(world.record().await.reason, Some(Reason::ClientClosed));
 }
+
+#[tokio::test]
+async fn a_replica_that_resets_streams_is_not_taken_for_a_broken_one() {
+    let backend = serve(Speaks::Http2, |_| async { panic!("the application breaks") }).await;
+    let mut world = World::new();
+    let pod = world.service(PortProtocol::Http2, &cluster(0, UpstreamProtocol::Http2, &[backend.address]));
+    let mut client = Http2::connect(pod).await;
+    for _ in 0..10 {
+        let answer = client.send(call("/x", body("x"))).await.unwrap();
+        assert!(answer.proxy_status().ends_with("details=\"upstream_reset\""), "{answer:?}");
+    }
+    let events = world.drained().await;
+    assert!(!events.iter().any(|event| matches!(event, Event::Ejected(_))), "{events:?}");
+    assert_eq!(backend.connections.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+/// Asks its clients to go elsewhere after a few calls on each connection.
+async fn restless() -> backend::Backend {
+    backend::accept(|stream| async move {
+        let served = std::sync::Arc::new(tokio::sync::Notify::new());
+        let (count, enough) = (std::sync::atomic::AtomicUsize::new(0), Arc::clone(&served));
+        let service = hyper::service::service_fn(move |_| {
+            if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 5 {
+                enough.notify_one();
+            }
+            async { Ok::<_, std::convert::Infallible>(Response::new(backend::text("done"))) }
+        });
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let builder = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+        let mut serving = std::pin::pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            ended = serving.as_mut() => return drop(ended),
+            () = served.notified() => serving.as_mut().graceful_shutdown(),
+        }
+        let _ = serving.await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn replicas_that_send_their_clients_away_cost_no_call() {
+    let (a, b) = (restless().await, restless().await);
+    let mut world = World::new();
+    let target = cluster(0, UpstreamProtocol::Http2, &[a.address, b.address]);
+    let pod = world.service(PortProtocol::Http2, &target);
+    let client = Http2::connect(pod).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut client = client.clone();
+        calls.spawn(async move {
+            for _ in 0..100 {
+                assert_eq!(client.send(call("/x", body("x"))).await.unwrap().text(), "done");
+            }
+        });
+    }
+    calls.join_all().await;
+    assert!(a.connections.load(std::sync::atomic::Ordering::SeqCst) > 10);
+}

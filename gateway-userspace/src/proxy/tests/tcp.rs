@@ -155,3 +155,27 @@ async fn a_tcp_listener_relays_to_its_backends() {
     within(tokio::io::AsyncReadExt::read_to_end(&mut { stream }, &mut all)).await.unwrap();
     assert_eq!(all, b"hellobye");
 }
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_sending_and_then_breaks_is_noticed() {
+    let (sender, mut ended) = tokio::sync::mpsc::channel(1);
+    let backend = accept(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+            stream.write_all(b"x").await.unwrap();
+            let _ = stream.ready(tokio::io::Interest::ERROR).await;
+            sender.send(()).await.unwrap();
+        }
+    })
+    .await;
+    let mut world = World::new();
+    let pod = world.service(PortProtocol::Opaque, &cluster(0, UpstreamProtocol::Tcp, &[backend.address]));
+    let mut stream = TcpStream::connect(pod).await.unwrap();
+    stream.shutdown().await.unwrap();
+    within(stream.read_u8()).await.unwrap();
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    within(ended.recv()).await.unwrap();
+    assert_eq!(world.record().await.reason, Some(Reason::ClientClosed));
+}

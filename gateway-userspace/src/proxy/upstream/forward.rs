@@ -10,12 +10,21 @@ use super::retry::Reached;
 use crate::proxy::http::body::RequestBody;
 use crate::reason::Reason;
 
+/// What an error of the upstream connection, or of a stream on it, means.
+#[derive(Debug, Clone, Copy)]
+pub struct Broken {
+    /// What happened.
+    pub reason: Reason,
+    /// How far the request came, if no response head has come.
+    pub reached: Reached,
+    /// The connection itself broke. A stream's reset is between the two applications.
+    pub is_connection: bool,
+}
+
 /// Why no response head came.
 pub struct NoAnswer {
     /// What happened.
-    pub reason: Reason,
-    /// How far the request came.
-    pub reached: Reached,
+    pub broken: Broken,
     /// The request, when nothing of it was written.
     pub unsent: Option<Box<Request<RequestBody>>>,
 }
@@ -34,33 +43,34 @@ pub async fn forward(
     };
     answer.map_err(|mut failed| {
         let unsent = failed.take_message().map(Box::new);
-        let (reason, reached) = classify(failed.error());
-        let reached = if unsent.is_some() { Reached::Unprocessed } else { reached };
-        NoAnswer { reason, reached, unsent }
+        let mut broken = Broken::from(failed.error());
+        if unsent.is_some() {
+            broken.reached = Reached::Unprocessed;
+        }
+        NoAnswer { broken, unsent }
     })
 }
 
-/// What an error of the upstream connection means for the request on it.
-fn classify(error: &hyper::Error) -> (Reason, Reached) {
-    if let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
-        return classify_http2(error);
+impl From<&hyper::Error> for Broken {
+    fn from(error: &hyper::Error) -> Self {
+        if let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
+            return Self::from(error);
+        }
+        let reason = if error.is_parse() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
+        Self { reason, reached: Reached::Unknown, is_connection: true }
     }
-    let reason = if error.is_parse() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
-    (reason, Reached::Unknown)
 }
 
-/// REFUSED_STREAM, and a GOAWAY of the endpoint that excludes the stream, say that nothing was done
-/// (RFC 9113 8.7).
-fn classify_http2(error: &h2::Error) -> (Reason, Reached) {
-    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    if error.is_remote() && (refused || error.is_go_away()) {
-        return (Reason::UpstreamReset, Reached::Unprocessed);
+impl From<&h2::Error> for Broken {
+    /// REFUSED_STREAM, and a GOAWAY of the endpoint that excludes the stream, say that nothing was
+    /// done (RFC 9113 8.7).
+    fn from(error: &h2::Error) -> Self {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let unprocessed = error.is_remote() && (refused || error.is_go_away());
+        Self {
+            reason: if error.is_library() { Reason::UpstreamProtocol } else { Reason::UpstreamReset },
+            reached: if unprocessed { Reached::Unprocessed } else { Reached::Unknown },
+            is_connection: error.is_io(),
+        }
     }
-    let broken = error.is_library() && !error.is_io();
-    (if broken { Reason::UpstreamProtocol } else { Reason::UpstreamReset }, Reached::Unknown)
-}
-
-/// Why the body of a response ended before its time.
-pub fn body_reason(error: &hyper::Error) -> Reason {
-    classify(error).0
 }

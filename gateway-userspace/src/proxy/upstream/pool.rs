@@ -354,7 +354,7 @@ impl Pool {
     }
 
     /// Nothing is kept any more.
-    fn close(&self) {
+    pub fn close(&self) {
         self.closed.set(true);
         self.http1.borrow_mut().clear();
         self.http2.borrow_mut().clear();
