@@ -105,7 +105,7 @@ pub struct HttpRouteTimeouts {
 pub struct HttpRouteRetry {
     /// Status codes that are repeated, 400 to 599.
     pub codes: Vec<u16>,
-    /// Repeats after the first attempt; 1 when absent.
+    /// Repeats after the first attempt; `Limits::retry_attempts` when absent.
     pub attempts: Option<u32>,
     /// Least wait before a repeat.
     pub backoff: Option<GatewayDuration>,
