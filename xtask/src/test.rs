@@ -39,7 +39,7 @@ enum Ring {
     Fmt,
     /// The compiler's and clippy's warnings.
     Clippy,
-    /// Each module by itself.
+    /// Each module by itself, and the golden cases of compile.
     Unit,
     /// The whole gateway on loopback.
     Loopback,
