@@ -65,7 +65,19 @@ pub struct Proxy {
     pub(crate) upstream: Registry,
     /// Downstream connections of this worker.
     open: Cell<usize>,
+    /// Accept loops of this worker.
+    accepting: Cell<usize>,
     none_open: Notify,
+}
+
+/// An accept loop. Drop it when its queue is empty and its socket closed.
+pub(crate) struct Accepting(Rc<Proxy>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.accepting.set(self.0.accepting.get() - 1);
+        self.0.none_open.notify_waiters();
+    }
 }
 
 impl Proxy {
@@ -88,6 +100,7 @@ impl Proxy {
             observe,
             shared,
             open: Cell::new(0),
+            accepting: Cell::new(0),
             none_open: Notify::new(),
         }
     }
@@ -105,9 +118,14 @@ impl Proxy {
         }
     }
 
-    /// Waits until there is no downstream connection.
+    pub(crate) fn accepting(self: &Rc<Self>) -> Accepting {
+        self.accepting.set(self.accepting.get() + 1);
+        Accepting(Rc::clone(self))
+    }
+
+    /// Waits until there is no downstream connection, and none can come.
     pub(crate) async fn all_closed(&self) {
-        while self.open.get() > 0 {
+        while self.open.get() > 0 || self.accepting.get() > 0 {
             self.none_open.notified().await;
         }
     }

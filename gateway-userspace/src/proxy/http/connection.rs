@@ -74,6 +74,8 @@ pub struct Connection {
     pub stream: Arc<StreamState>,
     /// Requests that have begun and whose answers have not ended.
     requests: Cell<usize>,
+    /// There was a request.
+    begun: Cell<bool>,
     /// When the last of them ended.
     idle_since: Cell<Instant>,
     serving: RefCell<(u64, Rc<Serving>)>,
@@ -85,6 +87,7 @@ pub struct Busy(Rc<Connection>);
 impl Busy {
     /// A request has begun; `is_read` when it has no body.
     pub fn new(connection: &Rc<Connection>, is_read: bool) -> Self {
+        connection.begun.set(true);
         connection.requests.set(connection.requests.get() + 1);
         connection.stream.received.store(false, Ordering::Relaxed);
         connection.stream.answering.store(is_read, Ordering::Relaxed);
@@ -115,6 +118,7 @@ impl Connection {
             shutdown,
             stream: Arc::default(),
             requests: Cell::new(0),
+            begun: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             serving,
         })
@@ -133,6 +137,11 @@ impl Connection {
     /// When the last request ended, or the connection began; `None` while there are requests.
     pub fn idle_since(&self) -> Option<Instant> {
         (self.requests.get() == 0).then(|| self.idle_since.get())
+    }
+
+    /// True once there was a request.
+    pub fn has_begun(&self) -> bool {
+        self.begun.get()
     }
 
     /// It ends with bytes that made no request.

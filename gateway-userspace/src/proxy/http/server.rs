@@ -102,6 +102,16 @@ where
         () = shutdown.started() => Ended::Asked,
         ended = poll_fn(|cx| watchdog.poll(cx, serving.as_mut())) => ended,
     };
+    if matches!(ended, Ended::Asked) && connection.is_http1() && !connection.has_begun() {
+        // Its first bytes are read, so a request is on its way; asked now, the codec would close.
+        ended = tokio::select! {
+            () = shutdown.is_cut() => return,
+            ended = poll_fn(|cx| match watchdog.poll(cx, serving.as_mut()) {
+                Poll::Pending if connection.has_begun() => Poll::Ready(Ended::Asked),
+                other => other,
+            }) => ended,
+        };
+    }
     if matches!(ended, Ended::Asked | Ended::Idle) {
         end(serving.as_mut());
         watchdog.shorten();

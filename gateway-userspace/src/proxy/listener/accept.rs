@@ -44,20 +44,29 @@ impl Listening {
     }
 
     /// Accepts until the shutdown. What waits in the queue by then is still served.
-    pub async fn run(self, proxy: Rc<Proxy>) {
+    pub fn run(self, proxy: Rc<Proxy>) -> impl Future<Output = ()> {
+        // From now on, not from the first poll: a drain waits for the queue to be empty.
+        let accepting = proxy.accepting();
+        async move {
+            self.accept_all(&proxy).await;
+            drop(accepting);
+        }
+    }
+
+    async fn accept_all(&self, proxy: &Rc<Proxy>) {
         let mut ended = pin!(self.shutdown.started());
         loop {
             tokio::select! {
                 biased;
                 () = &mut ended => break,
                 accepted = self.socket.accept() => match accepted {
-                    Ok((stream, peer)) => self.admit(&proxy, stream, peer),
-                    Err(error) => self.pause_after(&proxy, &error).await,
+                    Ok((stream, peer)) => self.admit(proxy, stream, peer),
+                    Err(error) => self.pause_after(proxy, &error).await,
                 },
             }
         }
         while let Some(Ok((stream, peer))) = self.socket.accept().now_or_never() {
-            self.admit(&proxy, stream, peer);
+            self.admit(proxy, stream, peer);
         }
     }
 
