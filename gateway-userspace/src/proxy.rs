@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod clock;
+pub mod executor;
 pub mod filter;
 pub mod http;
 pub mod listener;
@@ -20,12 +21,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use tokio::sync::Notify;
+
 use crate::limits::Limits;
 use crate::snapshot::store::SnapshotStore;
 use crate::telemetry::record::{Observe, PodId};
 use admission::Admission;
 use shutdown::Shutdown;
-use tokio::sync::Notify;
 use upstream::health::HealthTable;
 use upstream::registry::Registry;
 use view::Views;

@@ -2,7 +2,6 @@
 
 pub mod body;
 pub mod connection;
-pub mod executor;
 pub mod grpc;
 pub mod headers;
 pub mod path;

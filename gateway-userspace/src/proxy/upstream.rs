@@ -1,6 +1,7 @@
 //! Where requests go: which endpoint, how often, over which connection.
 
 pub mod balance;
+pub mod body;
 pub mod budget;
 pub mod connect;
 pub mod forward;
@@ -10,6 +11,7 @@ pub mod pool;
 pub mod registry;
 pub mod retry;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +19,14 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
-use std::net::SocketAddr;
 use tokio::time::Instant;
 
-use super::http::body::RequestBody;
 use super::recorder::Recorder;
 use super::{Ingress, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::cluster::{Cluster, ClusterId};
 use crate::snapshot::router::RetryPolicy;
+use body::RequestBody;
 use forward::{Broken, forward};
 use pool::{Lease, Speak};
 use registry::{ClusterState, Endpoint, InFlight};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 
-use super::body::{Relayed, RequestBody, ResponseBody};
+use super::body::{Relayed, ResponseBody};
 use super::connection::{Connection, Serving};
 use super::headers::{self, Forwarded, authority};
 use super::respond::{self, Manner, Refusal};
@@ -15,6 +15,7 @@ use super::upgrade::Upgrade;
 use super::{grpc, path, translate};
 use crate::proxy::filter::{self, FilterContext, Outcome};
 use crate::proxy::recorder::Recorder;
+use crate::proxy::upstream::body::RequestBody;
 use crate::proxy::upstream::pool::Speak;
 use crate::proxy::upstream::{self, Answer, Call};
 use crate::proxy::{Downstream, Ingress};

@@ -19,11 +19,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::ResponseBody;
 use super::connection::{Busy, Connection};
-use super::executor::LocalExecutor;
 use super::request::handle;
 use super::stream::ClientStream;
+use crate::proxy::executor::LocalExecutor;
+use crate::proxy::upstream::body::RequestBody;
 use crate::reason::Reason;
 
 /// Least buffer that hyper accepts.

@@ -5,9 +5,9 @@ use std::error::Error;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use super::body::RequestBody;
 use super::pool::Lease;
 use super::retry::Reached;
-use crate::proxy::http::body::RequestBody;
 use crate::reason::Reason;
 
 /// What an error of the upstream connection, or of a stream on it, means.

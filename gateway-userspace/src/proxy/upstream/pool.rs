@@ -14,10 +14,10 @@ use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::body::RequestBody;
 use super::connect::connect;
 use crate::limits::Limits;
-use crate::proxy::http::body::RequestBody;
-use crate::proxy::http::executor::LocalExecutor;
+use crate::proxy::executor::LocalExecutor;
 use crate::proxy::{Ingress, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::cluster::ClusterId;

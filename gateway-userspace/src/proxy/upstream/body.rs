@@ -1,0 +1,123 @@
+//! The body of a request on its way to an endpoint: counted, watched for silence, never collected.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::forward::Broken;
+use crate::proxy::http::headers;
+use crate::proxy::recorder::Upload;
+use crate::proxy::silence::Silence;
+use crate::reason::Reason;
+
+/// Why a body broke off. The source of the transport's error is kept: HTTP/2 resets carry a code.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection or stream it came on ended.
+    #[error("the body ended before its time")]
+    Broken(#[source] hyper::Error),
+    /// A limit on time has passed.
+    #[error("the body was given up: {0}")]
+    GivenUp(Reason),
+}
+
+impl BodyError {
+    /// What it means for a response.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Broken(error) => Broken::from(error).reason,
+            Self::GivenUp(reason) => *reason,
+        }
+    }
+
+    /// The connection to the endpoint broke.
+    pub fn is_connection(&self) -> bool {
+        matches!(self, Self::Broken(error) if Broken::from(error).is_connection)
+    }
+}
+
+/// The body of a request on its way to an endpoint.
+pub struct RequestBody {
+    /// `None` when there is none, or none any more.
+    source: Option<Incoming>,
+    upload: Rc<Upload>,
+    silence: Silence,
+}
+
+impl RequestBody {
+    /// What the client sends.
+    pub fn new(incoming: Incoming, silence_max: Duration) -> Self {
+        let source = (!incoming.is_end_stream()).then_some(incoming);
+        Self { source, upload: Rc::default(), silence: Silence::new(silence_max) }
+    }
+
+    /// No body.
+    pub fn empty(silence_max: Duration) -> Self {
+        Self { source: None, upload: Rc::default(), silence: Silence::new(silence_max) }
+    }
+
+    /// What became of it, also when the body itself has been given away.
+    pub fn upload(&self) -> Rc<Upload> {
+        Rc::clone(&self.upload)
+    }
+
+    fn give_up(&mut self, reason: Reason) {
+        self.upload.failure.set(Some(reason));
+        self.source = None;
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(source) = &mut this.source else {
+            return Poll::Ready(None);
+        };
+        this.upload.polled.set(true);
+        let Poll::Ready(polled) = Pin::new(source).poll_frame(context) else {
+            ready!(this.silence.poll(context));
+            this.give_up(Reason::ClientTimeout);
+            return Poll::Ready(Some(Err(BodyError::GivenUp(Reason::ClientTimeout))));
+        };
+        this.silence.moved();
+        Poll::Ready(match polled {
+            None => {
+                this.source = None;
+                None
+            }
+            Some(Ok(mut frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    this.upload.received.set(this.upload.received.get() + data.len() as u64);
+                }
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_trailers(trailers);
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                let malformed = error.is_parse();
+                this.give_up(if malformed { Reason::ClientProtocol } else { Reason::ClientClosed });
+                Some(Err(BodyError::Broken(error)))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
