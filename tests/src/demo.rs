@@ -4,7 +4,7 @@ mod death;
 mod edits;
 mod obstacles;
 mod routing;
-mod stage;
+mod show;
 mod tell;
 mod traces;
 
@@ -14,28 +14,28 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 pub use obstacles::obstacles;
-use stage::Stage;
+use show::Show;
 
 /// Runs all scenes with the YAML of `folder`. Fails when a figure that must be 0 is not.
 pub fn run(folder: &Path, keep: bool) -> Result<()> {
     let begin = Instant::now();
-    let mut stage = Stage::make(folder)?;
-    if let Err(error) = play(&mut stage) {
-        stage.show_weir();
+    let mut show = Show::prepare(folder)?;
+    if let Err(error) = play(&mut show) {
+        show.stage.show_weir();
         return Err(error);
     }
     println!("\nAll scenes in {:.1} s.", begin.elapsed().as_secs_f64());
-    ensure!(stage.broken.is_empty(), "not as promised: {}", stage.broken.join("; "));
+    ensure!(show.broken.is_empty(), "not as promised: {}", show.broken.join("; "));
     if keep {
-        stage.stay()?;
+        show.stay()?;
     }
     Ok(())
 }
 
-fn play(stage: &mut Stage) -> Result<()> {
-    routing::play(stage)?;
-    edits::replica_dies(stage)?;
-    edits::route_changes(stage)?;
-    death::play(stage)?;
-    traces::play(stage)
+fn play(show: &mut Show) -> Result<()> {
+    routing::play(show)?;
+    edits::replica_dies(show)?;
+    edits::route_changes(show)?;
+    death::play(show)?;
+    traces::play(show)
 }

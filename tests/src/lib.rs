@@ -6,5 +6,6 @@ pub mod grpc;
 pub mod load;
 pub mod manifests;
 pub mod pod;
+pub mod stage;
 pub mod wait;
 pub mod weir;

@@ -4,35 +4,34 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::stage::Stage;
+use super::show::Show;
 use super::tell;
 use crate::load::{Connects, Tally};
 
-pub(super) fn play(stage: &mut Stage) -> Result<()> {
+pub(super) fn play(show: &mut Show) -> Result<()> {
     tell::scene(4, "Weir is killed while new connections keep coming");
     tell::command("weir-load --url http://10.96.0.20/ --connect-only &   kill -9 weir");
     let connects =
-        stage.start("weir-load", "--url http://10.96.0.20/ --connect-only --until-stdin-closes")?;
+        show.stage.start("weir-load", "--url http://10.96.0.20/ --connect-only --until-stdin-closes")?;
     let load = "--url http://10.96.0.20/ --connections 2 --no-keepalive --until-stdin-closes";
-    let requests = stage.start("weir-load", load)?;
-    let _: Tally = stage.run("weir-load", "--url http://10.96.0.20/ --requests 500 --no-keepalive")?;
-    stage.weir()?.kill()?;
+    let requests = show.stage.start("weir-load", load)?;
+    let _: Tally = show.run("weir-load", "--url http://10.96.0.20/ --requests 500 --no-keepalive")?;
+    show.weir()?.kill()?;
     tell::say("Weir is gone. The Service `open` goes on, the kernel picks an endpoint:");
-    let open: Tally = stage.run("weir-load", "--url http://10.96.0.20/ --requests 500 --no-keepalive")?;
+    let open: Tally = show.run("weir-load", "--url http://10.96.0.20/ --requests 500 --no-keepalive")?;
     tell::seen(&format!("{} sent, {} failed: {}", open.sent, open.failed, tell::shares(&open.replicas)));
-    stage.promise(open.failed == 0 && open.replicas.len() == 3, "`open` goes on without Weir");
+    show.promise(open.failed == 0 && open.replicas.len() == 3, "`open` goes on without Weir");
     tell::say("The Service `closed` refuses at once:");
     let begin = Instant::now();
-    let closed = stage.curl(&["http://10.96.0.21/"])?;
+    let closed = show.curl(&["http://10.96.0.21/"])?;
     let took = begin.elapsed().as_millis();
     tell::seen(&format!(
         "{} ({took} ms, curl's start included)",
         String::from_utf8_lossy(&closed.stderr).trim()
     ));
-    stage.promise(closed.status.code() == Some(7), "`closed` refuses connections");
+    show.promise(closed.status.code() == Some(7), "`closed` refuses connections");
     tell::say("Weir starts again:");
-    stage.start_weir()?;
-    stage.wait_routed()?;
+    show.start_weir()?;
     tell::seen("calls are routed again");
     let connects: Connects = connects.finish()?;
     let requests: Tally = requests.finish()?;
@@ -42,8 +41,8 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
     ));
     let lost = requests.failed;
     tell::seen(&format!("{} requests, {lost} lost: in flight in the process that was killed", requests.sent));
-    stage.promise(connects.refused + connects.failed == 0, "no connect to `open` is refused");
+    show.promise(connects.refused + connects.failed == 0, "no connect to `open` is refused");
     // Two connections carry at most one request each at the moment of the kill.
-    stage.promise(lost <= 2, "only requests in flight are lost");
+    show.promise(lost <= 2, "only requests in flight are lost");
     Ok(())
 }

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
-use super::stage::{CANARY, Stage};
+use super::show::{CANARY, Show};
 use super::tell;
 use crate::load::Tally;
 use crate::manifests::{self, Service};
@@ -23,86 +24,88 @@ fn unix_ms() -> u64 {
 }
 
 /// Scene 2.
-pub(super) fn replica_dies(stage: &mut Stage) -> Result<()> {
+pub(super) fn replica_dies(show: &mut Show) -> Result<()> {
     tell::scene(2, "A replica is killed without notice while requests run");
     tell::command("weir-load --url http://10.96.0.20/ --connections 8 &   kill -9 shop-2");
-    let before = stage.weir()?.metric("weir_ejections_total", "")?;
-    let load = stage.start("weir-load", "--url http://10.96.0.20/ --connections 8 --until-stdin-closes")?;
-    wait_requests(stage, 2000.0)?;
-    stage.kill_replica(1)?;
+    let before = show.weir()?.metric("weir_ejections_total", "")?;
+    let load =
+        show.stage.start("weir-load", "--url http://10.96.0.20/ --connections 8 --until-stdin-closes")?;
+    wait_requests(show, 2000.0)?;
+    show.stage.end_replica(1, Signal::SIGKILL)?;
     let killed = unix_ms();
     wait_for("the dead replica is taken out", LONGEST, || {
-        let ejections = stage.weir().ok()?.metric("weir_ejections_total", "").ok()?;
+        let ejections = show.weir().ok()?.metric("weir_ejections_total", "").ok()?;
         (ejections > before).then_some(())
     })?;
     let out = unix_ms() - killed;
-    wait_requests(stage, 2000.0)?;
-    stage.start_replica(1)?;
+    wait_requests(show, 2000.0)?;
+    show.stage.start_replica(1)?;
     let tally: Tally = load.finish()?;
     tell::seen(&format!("{} sent, {} failed; out of rotation after {out} ms", tally.sent, tally.failed));
     for (kind, count) in &tally.errors {
         tell::seen(&format!("{count} × {kind}"));
     }
-    stage.promise(tally.failed == 0, "no request fails when a replica dies");
+    show.promise(tally.failed == 0, "no request fails when a replica dies");
     Ok(())
 }
 
 /// Waits until so many more requests have been answered.
-fn wait_requests(stage: &mut Stage, more: f64) -> Result<()> {
+fn wait_requests(show: &mut Show, more: f64) -> Result<()> {
     let name = "http_client_request_duration_seconds_count";
-    let before = stage.weir()?.metric(name, "")?;
+    let before = show.weir()?.metric(name, "")?;
     wait_for("requests run", LONGEST, || {
-        let now = stage.weir().ok()?.metric(name, "").ok()?;
+        let now = show.weir().ok()?.metric(name, "").ok()?;
         (now >= before + more).then_some(())
     })
 }
 
 /// Scene 3.
-pub(super) fn route_changes(stage: &mut Stage) -> Result<()> {
+pub(super) fn route_changes(show: &mut Show) -> Result<()> {
     tell::scene(3, "The YAML is edited while requests run");
-    let route = std::fs::read_to_string(stage.folder.join("edited.yaml"))?;
+    let route = std::fs::read_to_string(show.stage.folder.join("edited.yaml"))?;
     let edited = route.replace("name: shop\n", "name: shop-canary\n");
     ensure!(edited != route, "edited.yaml has no backend `shop`");
     tell::command("sed -i 's/name: shop$/name: shop-canary/' edited.yaml");
-    let live = time_to_canary(stage, "http://10.96.0.14/", &[("edited.yaml", &edited)])?;
+    let live = time_to_canary(show, "http://10.96.0.14/", &[("edited.yaml", &edited)])?;
     tell::seen(&format!("the route was live after {live} ms"));
-    manifests::write(&stage.folder, "edited.yaml", &route)?;
+    show.stage.write("edited.yaml", &route)?;
 
     let endpoints = usize::from(SERVICES) * usize::from(ENDPOINTS_EACH);
     tell::say(&format!("{ROUTES} routes, and {SERVICES} Services with {endpoints} endpoints, in one go:"));
     let (services, routes) = (many_services(), many_routes());
     let files = [("many-services.yaml", services.as_str()), ("many-routes.yaml", routes.as_str())];
     let url = format!("http://10.96.0.14/many/{}", ROUTES - 1);
-    let live = time_to_canary(stage, &url, &files)?;
+    let live = time_to_canary(show, &url, &files)?;
     tell::seen(&format!("all live after {live} ms (must be below 1000)"));
-    stage.promise(live < 1000, "500 routes and 2,000 endpoints are live within a second");
+    show.promise(live < 1000, "500 routes and 2,000 endpoints are live within a second");
 
     tell::say("With these in place, the endpoint of one Service is replaced:");
-    let slice = manifests::slice("one", 8080, &[stage.address(CANARY)]);
-    let live = time_to_canary(stage, "http://10.96.0.15/", &[("one.yaml", &slice)])?;
+    let slice = manifests::slice("one", 8080, &[show.stage.address(CANARY)]);
+    let live = time_to_canary(show, "http://10.96.0.15/", &[("one.yaml", &slice)])?;
     tell::seen(&format!("the new endpoint answered after {live} ms (must be below 50)"));
-    stage.promise(live < 50, "one changed endpoint is live within 50 ms");
+    show.promise(live < 50, "one changed endpoint is live within 50 ms");
     Ok(())
 }
 
 /// Milliseconds from the writing of `files` to the first answer of the canary, under a load that must
 /// not fail.
-fn time_to_canary(stage: &mut Stage, url: &str, files: &[(&str, &str)]) -> Result<u64> {
-    let load = stage.start("weir-load", &format!("--url {url} --connections 4 --until-stdin-closes"))?;
-    wait_requests(stage, 500.0)?;
+fn time_to_canary(show: &mut Show, url: &str, files: &[(&str, &str)]) -> Result<u64> {
+    let load = show.stage.start("weir-load", &format!("--url {url} --connections 4 --until-stdin-closes"))?;
+    wait_requests(show, 500.0)?;
     let written = unix_ms();
     for (file, yaml) in files {
-        manifests::write(&stage.folder, file, yaml)?;
+        show.stage.write(file, yaml)?;
     }
     wait_for("the canary answers", LONGEST, || {
-        let log = stage.weir().ok()?.access_log();
-        let (canary, recent) = (stage.address(CANARY).to_string(), &log[log.len().saturating_sub(4096)..]);
+        let log = show.weir().ok()?.access_log();
+        let (canary, recent) =
+            (show.stage.address(CANARY).to_string(), &log[log.len().saturating_sub(4096)..]);
         recent.contains(&canary).then_some(())
     })?;
-    wait_requests(stage, 500.0)?;
+    wait_requests(show, 500.0)?;
     let tally: Tally = load.finish()?;
     tell::seen(&format!("{} sent, {} failed", tally.sent, tally.failed));
-    stage.promise(tally.failed == 0, "no request fails while the YAML changes");
+    show.promise(tally.failed == 0, "no request fails while the YAML changes");
     let first = tally.first_seen.get("shop-canary").context("the change never became live")?;
     Ok(first.saturating_sub(written))
 }

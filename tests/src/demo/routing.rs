@@ -4,74 +4,73 @@ use std::process::Output;
 
 use anyhow::{Context, Result};
 
-use super::stage::Stage;
+use super::show::Show;
 use super::tell;
 use crate::grpc::Calls;
 use crate::load::Tally;
 
-pub(super) fn play(stage: &mut Stage) -> Result<()> {
+pub(super) fn play(show: &mut Show) -> Result<()> {
     tell::scene(1, "A pod dials Services whose addresses no interface has");
-    let without = stage.curl(&["http://10.96.0.10/"])?;
+    let without = show.curl(&["http://10.96.0.10/"])?;
     tell::seen(String::from_utf8_lossy(&without.stderr).trim());
-    stage.promise(!without.status.success(), "without Weir nothing answers at the Service address");
+    show.promise(!without.status.success(), "without Weir nothing answers at the Service address");
     tell::say("Weir starts; the pod is not touched.");
-    stage.start_weir()?;
-    stage.wait_routed()?;
-    let with = stage.curl(&["http://10.96.0.10/"])?;
+    show.start_weir()?;
+    let with = show.curl(&["http://10.96.0.10/"])?;
     let answer = String::from_utf8_lossy(&with.stdout);
     tell::seen(answer.trim());
-    stage.promise(answer.contains("\"replica\":\"shop-"), "with Weir a replica answers");
-    spread(stage)?;
-    rules(stage)?;
-    refused(stage)?;
-    grpc(stage)
+    show.promise(answer.contains("\"replica\":\"shop-"), "with Weir a replica answers");
+    spread(show)?;
+    rules(show)?;
+    refused(show)?;
+    grpc(show)
 }
 
-fn spread(stage: &mut Stage) -> Result<()> {
+fn spread(show: &mut Show) -> Result<()> {
     tell::say("Requests spread over the replicas, and a tenth goes to the canary:");
-    let tally: Tally = stage.run("weir-load", "--url http://10.96.0.10/ --requests 1000")?;
+    let tally: Tally = show.run("weir-load", "--url http://10.96.0.10/ --requests 1000")?;
     tell::seen(&format!("{} sent, {} failed: {}", tally.sent, tally.failed, tell::shares(&tally.replicas)));
     let canary = tally.replicas.get("shop-canary").copied().unwrap_or(0);
-    stage.promise(tally.failed == 0 && tally.replicas.len() == 4, "all four replicas answer");
-    stage.promise((50..=160).contains(&canary), "about 10 % go to the canary");
+    show.promise(tally.failed == 0 && tally.replicas.len() == 4, "all four replicas answer");
+    show.promise((50..=160).contains(&canary), "about 10 % go to the canary");
     Ok(())
 }
 
-fn rules(stage: &mut Stage) -> Result<()> {
+fn rules(show: &mut Show) -> Result<()> {
     let field = |output: &Output, name: &str| -> Result<String> {
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).context("no JSON")?;
         Ok(answer[name].as_str().unwrap_or_default().to_owned())
     };
     tell::say("A route by header:");
-    let canary = stage.curl(&["-H", "x-version: canary", "http://10.96.0.10/"])?;
+    let canary = show.curl(&["-H", "x-version: canary", "http://10.96.0.10/"])?;
     let replica = field(&canary, "replica")?;
     tell::seen(&format!("answered by {replica}"));
-    stage.promise(replica == "shop-canary", "the header leads to the canary");
+    show.promise(replica == "shop-canary", "the header leads to the canary");
     tell::say("A rewrite:");
-    let moved = stage.curl(&["http://10.96.0.10/old/items?page=2"])?;
+    let moved = show.curl(&["http://10.96.0.10/old/items?page=2"])?;
     let path = field(&moved, "path")?;
     tell::seen(&format!("the replica saw {path}"));
-    stage.promise(path == "/new/items?page=2", "/old becomes /new");
+    show.promise(path == "/new/items?page=2", "/old becomes /new");
     Ok(())
 }
 
-fn refused(stage: &mut Stage) -> Result<()> {
+fn refused(show: &mut Show) -> Result<()> {
     tell::say("One of two endpoints refuses connections; what it refuses is tried at the other:");
-    let tally: Tally = stage.run("weir-load", "--url http://10.96.0.12/ --requests 200 --no-keepalive")?;
-    let retries = stage.weir()?.metric("weir_retries_total", "")?;
+    let tally: Tally = show.run("weir-load", "--url http://10.96.0.12/ --requests 200 --no-keepalive")?;
+    let retries = show.weir()?.metric("weir_retries_total", "")?;
     tell::seen(&format!("{} sent, {} failed, {retries} retried", tally.sent, tally.failed));
-    stage.promise(tally.failed == 0, "a refused connection is tried elsewhere");
-    stage.promise(retries > 0.0, "retries are counted");
+    show.promise(tally.failed == 0, "a refused connection is tried elsewhere");
+    show.promise(retries > 0.0, "retries are counted");
     Ok(())
 }
 
-fn grpc(stage: &mut Stage) -> Result<()> {
+fn grpc(show: &mut Show) -> Result<()> {
     tell::say("gRPC calls over one connection go to every replica:");
-    let calls: Calls = stage.run("weir-grpc", "--address 10.96.0.13:80 --calls 60")?;
+    let calls: Calls = show.run("weir-grpc", "--address 10.96.0.13:80 --calls 60")?;
     tell::seen(&format!("{} calls, {} ok: {}", calls.calls, calls.ok, tell::shares(&calls.replicas)));
-    stage.promise(calls.ok == 60 && calls.replicas.len() == 3, "gRPC calls spread over three replicas");
-    let stream: Calls = stage.run("weir-grpc", "--address 10.96.0.13:80 --calls 20 --stream")?;
+    show.promise(calls.ok == 60 && calls.replicas.len() == 3, "gRPC calls spread over three replicas");
+    let stream: Calls = show.run("weir-grpc", "--address 10.96.0.13:80 --calls 20 --stream")?;
     tell::seen(&format!("{} messages on one stream, {} answered", stream.calls, stream.ok));
-    stage.promise(stream.ok == 20, "a stream stays whole");
+    show.promise(stream.ok == 20, "a stream stays whole");
     Ok(())
 }

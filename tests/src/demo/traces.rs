@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::stage::Stage;
+use super::show::Show;
 use super::tell;
 use crate::wait::wait_for;
 use crate::weir::binary;
@@ -14,24 +14,24 @@ use crate::weir::binary;
 const METRICS: [&str; 4] =
     ["weir_requests_total", "weir_retries_total", "weir_connects_total", "weir_captured_pods"];
 
-pub(super) fn play(stage: &mut Stage) -> Result<()> {
+pub(super) fn play(show: &mut Show) -> Result<()> {
     tell::scene(5, "Where to look");
-    stage.curl(&["http://10.96.0.10/old/cart"])?;
+    show.curl(&["http://10.96.0.10/old/cart"])?;
     let line = wait_for("the call is in the access log", Duration::from_secs(5), || {
-        let log = stage.weir().ok()?.access_log();
+        let log = show.weir().ok()?.access_log();
         log.lines().rfind(|line| line.contains("/old/cart")).map(str::to_owned)
     })?;
     tell::command("tail -n 1 access.log");
     tell::seen(&line);
     tell::command("curl --unix-socket admin.sock http://weir/metrics");
-    let (_, metrics) = stage.weir()?.get("/metrics")?;
+    let (_, metrics) = show.weir()?.get("/metrics")?;
     for name in METRICS {
         let mut series = metrics.lines().filter(|line| line.starts_with(name));
         if let Some(line) = series.clone().find(|line| !line.ends_with(" 0")).or_else(|| series.next()) {
             tell::seen(line);
         }
     }
-    let socket = stage.weir()?.options().admin_socket();
+    let socket = show.weir()?.options().admin_socket();
     tell::command("weir explain demo/client http://10.96.0.10/old/cart");
     let explain = Command::new(binary())
         .args(["explain", "demo/client", "http://10.96.0.10/old/cart", "--admin-socket"])
@@ -39,6 +39,6 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
         .output()?;
     tell::seen(String::from_utf8_lossy(&explain.stdout).trim_end());
     tell::seen(String::from_utf8_lossy(&explain.stderr).trim_end());
-    stage.promise(explain.status.success(), "explain answers");
+    show.promise(explain.status.success(), "explain answers");
     Ok(())
 }
