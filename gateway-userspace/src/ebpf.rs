@@ -258,15 +258,13 @@ impl Datapath {
         let mut maps = Maps::new(&mut ebpf)?;
         let log = KernelLog::new(&mut ebpf, options.debug_log)?;
         program::watch_own_exit(&mut ebpf)?;
-        let (mirror, alone) = {
+        let mirror = {
             let _write = pins.write_lock()?;
-            // A process that took over shortly before may serve without the lock yet.
-            let alone = owned.is_some() && maps.word(state::ALIVE)? == 0;
             maps.beat()?;
             maps.set_word(state::ALIVE, constants.incarnation)?;
-            (maps.services.read_back()?, alone)
+            maps.services.read_back()?
         };
-        if alone {
+        if owned.is_some() {
             maps.flush_flows()?;
         }
         let links = Links::attach(&ebpf, &pins, &options.cgroup)?;

@@ -63,6 +63,8 @@ pub struct Limits {
     pub outlier_ejection_max: Duration,
     /// Below this share of usable endpoints, percent, ejections are ignored (panic rule).
     pub panic_threshold_percent: u32,
+    /// While draining, how long a keep-alive connection without a request is kept for one more.
+    pub drain_idle_timeout: Duration,
     /// How long SIGTERM waits for requests in flight.
     pub drain_timeout: Duration,
     /// Access-log records that wait per worker.
@@ -118,6 +120,7 @@ impl Default for Limits {
             outlier_ejection: Duration::from_secs(5),
             outlier_ejection_max: Duration::from_secs(60),
             panic_threshold_percent: 50,
+            drain_idle_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
             log_ring_records: 4096,
             log_batches_max: 8,

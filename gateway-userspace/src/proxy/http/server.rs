@@ -103,12 +103,15 @@ where
         () = shutdown.started() => Ended::Asked,
         ended = poll_fn(|cx| watchdog.poll(cx, serving.as_mut())) => ended,
     };
-    if matches!(ended, Ended::Asked) && connection.is_http1() && !connection.has_begun() {
-        // Its first bytes are read, so a request is on its way; asked now, the codec would close.
+    if matches!(ended, Ended::Asked) && connection.is_http1() {
+        // Closed between two requests, it may be closed under the next one, which is on its way. An
+        // answer that says it is the last leaves no doubt; only who sends nothing is closed without.
+        let farewell = connection.has_begun().then(|| connection.proxy.limits.drain_idle_timeout);
         ended = tokio::select! {
             () = shutdown.is_cut() => return,
+            () = elapsed(farewell) => Ended::Asked,
             ended = poll_fn(|cx| match watchdog.poll(cx, serving.as_mut()) {
-                Poll::Pending if connection.has_begun() => Poll::Ready(Ended::Asked),
+                Poll::Pending if connection.idle_since().is_none() => Poll::Ready(Ended::Asked),
                 other => other,
             }) => ended,
         };
@@ -125,6 +128,14 @@ where
         Ended::Closed(Err(error)) if error.is_parse() => connection.reject(Reason::ClientProtocol),
         Ended::UnfinishedHead => connection.reject(Reason::ClientTimeout),
         Ended::Closed(_) | Ended::Idle | Ended::HalfClosed | Ended::Asked => {}
+    }
+}
+
+/// Ends after this time; never, when there is none.
+async fn elapsed(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
