@@ -1,4 +1,8 @@
-//! Network namespaces: what needs root, but no eBPF.
+//! Pods as network namespaces: their coming and going, and the whole way from a pod's connect to a replica.
+//!
+//! Needs root; `gateway` needs a `weir` with the eBPF object in it (`cargo xtask build`) as well.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod enrolment;
+mod gateway;
+mod namespaces;

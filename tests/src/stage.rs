@@ -112,6 +112,16 @@ impl Stage {
         }
     }
 
+    /// The running Weir, for a test that looks after it by itself.
+    pub fn take_weir(&mut self) -> Result<Weir> {
+        self.weir.take().context("weir does not run")
+    }
+
+    /// A pod: 0 is the client's, then come the replicas'.
+    pub fn pod(&self, number: usize) -> &Pod {
+        self.node.pod(number)
+    }
+
     /// The pod that calls.
     pub fn client(&self) -> &Pod {
         self.node.pod(0)
