@@ -209,7 +209,7 @@ fn a_second_gateway_says_whose_node_it_is_and_stops() {
 fn explain_says_which_way_a_call_of_the_pod_goes() {
     let Some(_turn) = turn() else { return };
     let Some(mut stage) = stage("explain") else { return };
-    let socket = stage.weir().unwrap().options().admin_socket();
+    let socket = stage.weir().unwrap().options().admin_socket.clone();
     let explain = Command::new(binary())
         .args(["explain", "demo/client", URL, "--admin-socket"])
         .arg(socket)

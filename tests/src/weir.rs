@@ -23,7 +23,9 @@ pub struct Options {
     pub config: PathBuf,
     /// Folder for its admin socket, access log and standard error.
     pub scratch: PathBuf,
-    /// Keeps the files of several processes in one `scratch` apart.
+    /// Its admin socket. The next process that takes over has the same.
+    pub admin_socket: PathBuf,
+    /// Keeps the logs of several processes in one `scratch` apart.
     pub name: String,
     /// Network namespace to run in.
     pub netns: Option<PathBuf>,
@@ -37,6 +39,7 @@ impl Options {
         Self {
             config: config.to_owned(),
             scratch: scratch.to_owned(),
+            admin_socket: scratch.join("admin.sock"),
             name: "weir".to_owned(),
             netns: None,
             arguments: Vec::new(),
@@ -48,11 +51,6 @@ impl Options {
     pub fn with<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
-    }
-
-    /// Where its admin socket is.
-    pub fn admin_socket(&self) -> PathBuf {
-        self.scratch.join(format!("{}.sock", self.name))
     }
 
     /// Where its access log is.
@@ -110,7 +108,7 @@ impl Weir {
             None => Command::new(binary()),
         };
         command.arg("run").arg("--config").arg(&options.config);
-        command.arg("--admin-socket").arg(options.admin_socket());
+        command.arg("--admin-socket").arg(&options.admin_socket);
         if !options.arguments.iter().any(|argument| argument == "--access-log") {
             command.arg("--access-log").arg(options.access_log());
         }
@@ -122,7 +120,7 @@ impl Weir {
 
     /// Waits until `/readyz` says so.
     pub fn wait_ready(&mut self) -> Result<()> {
-        let socket = self.options.admin_socket();
+        let socket = self.options.admin_socket.clone();
         let mut ended = None;
         let waited = wait_for("weir is ready", READY_WITHIN, || {
             ended = self.child.try_wait().ok().flatten();
@@ -173,7 +171,7 @@ impl Weir {
 
     /// A page of its admin socket: status and body.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        get(&self.options.admin_socket(), path)
+        get(&self.options.admin_socket, path)
     }
 
     /// The sum of a metric over its series whose labels contain `label`.

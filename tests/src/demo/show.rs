@@ -91,7 +91,7 @@ impl Show {
             netns.display()
         );
         println!("The YAML that Weir serves: {}", self.stage.folder.display());
-        let socket = self.weir()?.options().admin_socket();
+        let socket = self.weir()?.options().admin_socket.clone();
         println!("Ask Weir: weir status --admin-socket {}", socket.display());
         std::io::stdin().read_line(&mut String::new())?;
         Ok(())

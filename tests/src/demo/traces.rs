@@ -31,7 +31,7 @@ pub(super) fn play(show: &mut Show) -> Result<()> {
             tell::seen(line);
         }
     }
-    let socket = show.weir()?.options().admin_socket();
+    let socket = show.weir()?.options().admin_socket.clone();
     tell::command("weir explain demo/client http://10.96.0.10/old/cart");
     let explain = Command::new(binary())
         .args(["explain", "demo/client", "http://10.96.0.10/old/cart", "--admin-socket"])
