@@ -39,6 +39,7 @@ use crate::readiness::{Blocked, Readiness};
 use crate::snapshot::store::SnapshotStore;
 use crate::telemetry::Telemetry;
 use crate::telemetry::directory::Directory;
+use crate::telemetry::endpoint_state::EndpointStates;
 use crate::worker::WorkerContext;
 use handover::{HandoverServer, Predecessor};
 use kernel::{Kernel, KernelOptions, KernelTablesOf};
@@ -71,6 +72,7 @@ struct Parts {
     kernel: Arc<Kernel>,
     telemetry: Arc<Telemetry>,
     workers: Arc<Workers>,
+    endpoints: Arc<dyn EndpointStates>,
     ports: Arc<Mutex<Ports>>,
     pods: PodTable,
     report: LatestReport,
@@ -214,6 +216,7 @@ impl Parts {
             pods: self.pods.clone(),
             kernel: Arc::clone(&self.kernel),
             telemetry: Arc::clone(&self.telemetry),
+            endpoints: Arc::clone(&self.endpoints),
             drain: drain.clone(),
         })
     }
@@ -263,6 +266,7 @@ fn build(settings: &Settings, inherited: Inherited, drain: &DrainTrigger) -> any
         kernel,
         telemetry,
         workers: Arc::new(workers),
+        endpoints: context.endpoint_states(),
         ports: Arc::new(Mutex::new(Ports::new(settings.workers, inherited))),
         pods: PodTable::default(),
         report,

@@ -25,6 +25,7 @@ use crate::proxy::upstream::pool::SWEEP_INTERVAL;
 use crate::proxy::{Ingress, OriginalDestinations, Pod, Proxy, Shared, SocketFactory};
 use crate::snapshot::listener::Listener;
 use crate::snapshot::store::SnapshotStore;
+use crate::telemetry::endpoint_state::EndpointStates;
 use crate::telemetry::record::{Observe, PodId};
 
 /// How long connections that were cut may take to end.
@@ -84,6 +85,13 @@ impl WorkerContext {
         destinations: Arc<dyn OriginalDestinations>,
     ) -> Self {
         Self { store, limits, sockets, destinations, shared: Arc::default() }
+    }
+}
+
+impl WorkerContext {
+    /// Which endpoints are ejected, for whoever explains it.
+    pub fn endpoint_states(&self) -> Arc<dyn EndpointStates> {
+        Arc::clone(&self.shared.health) as Arc<dyn EndpointStates>
     }
 }
 

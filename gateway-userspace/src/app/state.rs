@@ -13,7 +13,7 @@ use crate::readiness::Readiness;
 use crate::snapshot::Snapshot;
 use crate::snapshot::store::SnapshotStore;
 use crate::telemetry::Telemetry;
-use crate::telemetry::endpoint_state::{EndpointStates, NoEndpointStates};
+use crate::telemetry::endpoint_state::EndpointStates;
 
 /// The report of the newest configuration. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +32,6 @@ impl LatestReport {
 }
 
 /// The running gateway, as the admin API sees it.
-#[derive(Debug)]
 pub struct RunningState {
     pub(super) store: Arc<SnapshotStore>,
     pub(super) report: LatestReport,
@@ -40,6 +39,7 @@ pub struct RunningState {
     pub(super) pods: PodTable,
     pub(super) kernel: Arc<Kernel>,
     pub(super) telemetry: Arc<Telemetry>,
+    pub(super) endpoints: Arc<dyn EndpointStates>,
     pub(super) drain: DrainTrigger,
 }
 
@@ -77,7 +77,7 @@ impl AdminState for RunningState {
     }
 
     fn endpoint_states(&self) -> &dyn EndpointStates {
-        &NoEndpointStates
+        &*self.endpoints
     }
 
     fn drain(&self) {

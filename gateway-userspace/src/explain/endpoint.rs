@@ -63,8 +63,6 @@ pub struct EndpointView {
     /// Seconds until an ejected one may be tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub back_in_seconds: Option<f64>,
-    /// Requests on it.
-    pub in_flight: u64,
     /// Relative share.
     pub weight: u32,
     /// `namespace/pod`.
@@ -102,7 +100,6 @@ impl EndpointView {
             state,
             cause: ejection.and_then(|e| e.cause).map(Reason::as_str),
             back_in_seconds: ejection.map(|e| e.remaining.as_secs_f64()),
-            in_flight: live.in_flight,
             weight: endpoint.weight,
             target: (&*endpoint.target).into(),
             node: (&*endpoint.node).into(),
@@ -175,7 +172,7 @@ mod tests {
         fn state(&self, _: ClusterId, address: SocketAddr) -> Option<EndpointState> {
             let ejection =
                 Ejection { cause: Some(Reason::ConnectRefused), remaining: Duration::from_secs(4) };
-            Some(EndpointState { in_flight: 2, ejection: (address == self.0).then_some(ejection) })
+            Some(EndpointState { ejection: (address == self.0).then_some(ejection) })
         }
     }
 

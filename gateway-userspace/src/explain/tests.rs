@@ -89,7 +89,7 @@ pub(crate) struct Shop {
 
 impl EndpointStates for Shop {
     fn state(&self, _: ClusterId, address: SocketAddr) -> Option<EndpointState> {
-        Some(EndpointState { in_flight: 0, ejection: self.ejected.get(&address).copied() })
+        Some(EndpointState { ejection: self.ejected.get(&address).copied() })
     }
 }
 

@@ -9,8 +9,6 @@ use crate::snapshot::cluster::ClusterId;
 /// The live state of one endpoint, over all workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EndpointState {
-    /// Requests and relayed connections on it.
-    pub in_flight: u64,
     /// Set while it is out of rotation.
     pub ejection: Option<Ejection>,
 }
@@ -31,9 +29,10 @@ pub trait EndpointStates: Send + Sync {
 }
 
 /// Knows nothing: every endpoint is as new.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoEndpointStates;
+#[cfg(test)]
+pub(crate) struct NoEndpointStates;
 
+#[cfg(test)]
 impl EndpointStates for NoEndpointStates {
     fn state(&self, _: ClusterId, _: SocketAddr) -> Option<EndpointState> {
         None

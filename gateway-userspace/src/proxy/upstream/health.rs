@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use super::outlier_detection::{Millis, Outlier, OutlierPolicy};
 use crate::limits::Limits;
+use crate::proxy::clock::millis;
 use crate::snapshot::cluster::ClusterId;
+use crate::telemetry::endpoint_state::{Ejection, EndpointState, EndpointStates};
 
 /// Entries of endpoints that are gone are looked for when the table has grown to this many, and
 /// then each time it has doubled.
@@ -81,6 +84,17 @@ impl HealthTable {
     }
 }
 
+impl EndpointStates for HealthTable {
+    fn state(&self, cluster: ClusterId, address: SocketAddr) -> Option<EndpointState> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = table.entries.get(&(cluster, address)).and_then(Weak::upgrade)?;
+        let now = millis().0;
+        let remaining = health.ejected_until.load(Ordering::Relaxed).saturating_sub(now);
+        let ejection = Ejection { cause: None, remaining: Duration::from_millis(remaining) };
+        Some(EndpointState { ejection: (remaining > 0).then_some(ejection) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +114,21 @@ mod tests {
         assert!(!table.get(ClusterId(2), address(80)).is_ejected(|| Millis(2)));
         other.success();
         assert!(!one.is_ejected(|| Millis(2)));
+    }
+
+    #[test]
+    fn an_ejection_is_shown_while_it_lasts() {
+        let table = HealthTable::default();
+        let health = table.get(ClusterId(1), address(80));
+        let shown = || table.state(ClusterId(1), address(80)).unwrap().ejection;
+        assert_eq!(shown(), None);
+        let limits = Limits::default();
+        let ejections = (0..limits.outlier_consecutive).filter(|_| health.failure(millis(), &limits)).count();
+        assert_eq!(ejections, 1);
+        assert!(shown().unwrap().remaining <= limits.outlier_ejection);
+        health.success();
+        assert_eq!(shown(), None);
+        assert_eq!(table.state(ClusterId(2), address(80)), None);
     }
 
     #[test]
