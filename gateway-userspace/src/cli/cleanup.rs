@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::output::Style;
 use super::{Failure, Format, Verdict};
-use crate::ebpf::{Datapath, PIN_ROOT};
+use crate::ebpf::{Datapath, DatapathError, PIN_ROOT};
 
 /// Detach Weir from the kernel: remove every pinned link and map
 ///
-/// Safe to repeat, and safe when there is nothing. Pods then connect as if Weir had never been there. A gateway that
-/// still runs stops capturing: stop it first. Without this, `closed` Services stay closed while no gateway runs.
+/// Safe to repeat, and safe when there is nothing. Pods then connect as if Weir had never been there.
+/// Refuses while a gateway runs. Without this, `closed` Services stay closed while none runs.
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
     /// Folder of the pins on a bpffs
@@ -30,7 +30,12 @@ struct Removed {
 
 /// Does it and says what it did.
 pub fn run(args: &CleanupArgs) -> Result<Verdict, Failure> {
-    let removed = Datapath::cleanup(&args.bpf_root).map_err(|e| Failure::Failed(e.to_string()))?;
+    let removed = Datapath::cleanup(&args.bpf_root).map_err(|error| match error {
+        DatapathError::AlreadyRunning { owner } => {
+            Failure::Failed(format!("a gateway runs on this node ({owner}); stop it first"))
+        }
+        other => Failure::Failed(other.to_string()),
+    })?;
     match args.output {
         Format::Json => super::output::json(&Removed { removed })?,
         Format::Text => {
