@@ -258,13 +258,15 @@ impl Datapath {
         let mut maps = Maps::new(&mut ebpf)?;
         let log = KernelLog::new(&mut ebpf, options.debug_log)?;
         program::watch_own_exit(&mut ebpf)?;
-        let mirror = {
+        let (mirror, alone) = {
             let _write = pins.write_lock()?;
+            // A process that took over shortly before may serve without the lock yet.
+            let alone = owned.is_some() && maps.word(state::ALIVE)? == 0;
             maps.beat()?;
             maps.set_word(state::ALIVE, constants.incarnation)?;
-            maps.services.read_back()?
+            (maps.services.read_back()?, alone)
         };
-        if owned.is_some() {
+        if alone {
             maps.flush_flows()?;
         }
         let links = Links::attach(&ebpf, &pins, &options.cgroup)?;

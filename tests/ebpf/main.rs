@@ -4,6 +4,7 @@
 //! where it cannot run, and fails there when `CI=true`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod application;
 mod battery;
 mod failure;
 mod fixture;

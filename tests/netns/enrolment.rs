@@ -8,13 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gateway_tests::namespaces::{Namespaces, turn};
 use gateway_userspace::capture::enrol::{Enrolment, Gateway};
 use gateway_userspace::capture::netns::{Netns, PodSockets, stream_socket};
 use gateway_userspace::capture::pod_table::{CapturedPod, PodTable};
 use gateway_userspace::capture::{Pod, PodEvent, PodKey};
 use gateway_userspace::telemetry::record::PodId;
-
-use crate::namespaces::{Namespaces, turn};
 
 const MANY: usize = 500;
 

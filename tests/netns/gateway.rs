@@ -8,14 +8,13 @@ use std::time::Duration;
 use gateway_tests::grpc::Calls;
 use gateway_tests::load::{Connects, Tally};
 use gateway_tests::manifests::{Service, slice};
+use gateway_tests::namespaces::turn;
 use gateway_tests::pod::ensure_bpffs;
 use gateway_tests::stage::Stage;
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{Weir, binary};
 use gateway_userspace::ebpf::Datapath;
 use nix::sys::signal::Signal;
-
-use crate::namespaces::turn;
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const LONGEST: Duration = Duration::from_secs(30);

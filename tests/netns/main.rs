@@ -5,4 +5,3 @@
 
 mod enrolment;
 mod gateway;
-mod namespaces;

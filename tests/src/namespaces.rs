@@ -1,4 +1,4 @@
-//! Namespaces of a test: many at once, and a way to see that they are really gone.
+//! Many network namespaces at once, and a way to see that they are really gone.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 /// The test's turn, when namespaces can be made: one test at a time, because some count what the
 /// process has open. Says why when they cannot; with CI=true that is a failure.
-pub(crate) fn turn() -> Option<MutexGuard<'static, ()>> {
+pub fn turn() -> Option<MutexGuard<'static, ()>> {
     static TURN: Mutex<()> = Mutex::new(());
     if nix::unistd::geteuid().is_root() {
         return Some(TURN.lock().unwrap_or_else(PoisonError::into_inner));
@@ -23,14 +23,14 @@ pub(crate) fn turn() -> Option<MutexGuard<'static, ()>> {
 
 /// Namespaces with loopback up, each with a link into one more namespace: when a namespace is
 /// destroyed its link goes too, and not before.
-pub(crate) struct Namespaces {
+pub struct Namespaces {
     names: Vec<String>,
     hub: String,
 }
 
 impl Namespaces {
     /// `count` of them; `label` keeps tests apart.
-    pub(crate) fn make(label: &str, count: usize) -> Self {
+    pub fn make(label: &str, count: usize) -> Self {
         let prefix = format!("weir-{label}-{}", std::process::id());
         let hub = format!("{prefix}-hub");
         let names: Vec<String> = (0..count).map(|n| format!("{prefix}-{n}")).collect();
@@ -50,30 +50,30 @@ impl Namespaces {
     }
 
     /// Where each is.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+    pub fn paths(&self) -> Vec<PathBuf> {
         self.names.iter().map(|name| PathBuf::from("/run/netns").join(name)).collect()
     }
 
     /// Switches the loopback interface of one of them `up` or `down`.
-    pub(crate) fn loopback(&self, n: usize, state: &str) {
+    pub fn loopback(&self, n: usize, state: &str) {
         batch(&["-n", &self.names[n]], &format!("link set lo {state}\n"));
     }
 
     /// Deletes them all: each lives on only while something refers to it.
-    pub(crate) fn delete(&self) {
+    pub fn delete(&self) {
         let names = self.names.iter().filter(|name| PathBuf::from("/run/netns").join(name).exists());
         let script: String = names.map(|name| format!("netns del {name}\n")).collect();
         batch(&[], &script);
     }
 
     /// How many live, named or not.
-    pub(crate) fn living(&self) -> usize {
-        let output = Command::new("ip").args(["-n", &self.hub, "-o", "link"]).output().unwrap();
+    pub fn living(&self) -> usize {
+        let output = Command::new("ip").args(["-n", &self.hub, "-o", "link"]).output().expect("ip runs");
         String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains(": o")).count()
     }
 
     /// Waits until `count` live.
-    pub(crate) fn wait_living(&self, count: usize) {
+    pub fn wait_living(&self, count: usize) {
         let deadline = Instant::now() + GONE_WITHIN;
         while self.living() != count {
             assert!(Instant::now() < deadline, "{} namespaces live on, {count} should", self.living());
@@ -96,6 +96,8 @@ fn batch(arguments: &[&str], script: &str) {
         .stdin(Stdio::piped())
         .spawn()
         .expect("the iproute2 tool `ip` is needed");
-    ip.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    assert!(ip.wait().unwrap().success(), "ip -batch failed on:\n{script}");
+    let mut stdin = ip.stdin.take().expect("it is piped");
+    stdin.write_all(script.as_bytes()).expect("ip reads its script");
+    drop(stdin);
+    assert!(ip.wait().expect("ip ends").success(), "ip -batch failed on:\n{script}");
 }
