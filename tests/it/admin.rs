@@ -1,0 +1,69 @@
+//! The command line and the gateway that it asks, or that is not there.
+
+use tempfile::TempDir;
+
+use crate::fixture::{Replica, Site, ask_weir, text, weir};
+
+#[test]
+fn a_second_gateway_on_the_same_admin_socket_names_the_first_and_stops() {
+    let one = Replica::start("one");
+    let site = Site::with_shop(&[&one]);
+    let first = site.start();
+    let socket = &first.options().admin_socket;
+    let (code, said) = weir(&["run", "--config", text(site.config.path()), "--admin-socket", text(socket)]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(&format!("process {}", first.id())) && said.contains("--takeover"), "{said}");
+    assert_eq!(site.get("/").status(), 200);
+    assert_eq!(ask_weir(&first, &["status"]).0, 0);
+}
+
+#[test]
+fn a_gateway_that_was_killed_does_not_keep_the_next_one_from_starting() {
+    let one = Replica::start("one");
+    let site = Site::with_shop(&[&one]);
+    let mut first = site.start();
+    first.kill().unwrap();
+    let (code, said) = ask_weir(&first, &["status"]);
+    assert_eq!((code, said.lines().count()), (3, 1), "{said}");
+    let _second = site.start();
+    assert_eq!(site.get("/").status(), 200);
+}
+
+#[test]
+fn status_and_explain_without_a_gateway_exit_3_with_one_line_that_says_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("nobody.sock");
+    for verb in [&["status"][..], &["explain", "gateway", "http://shop.test/"], &["explain", "--id", "x"]] {
+        let mut arguments = verb.to_vec();
+        arguments.extend(["--admin-socket", text(&socket)]);
+        let (code, said) = weir(&arguments);
+        assert_eq!((code, said.lines().count()), (3, 1), "{said}");
+        assert!(said.contains("nobody.sock") && said.contains("weir run"), "{said}");
+    }
+}
+
+#[test]
+fn explain_says_which_rule_and_which_replicas_a_request_to_the_gateway_would_meet() {
+    let one = Replica::start("one");
+    let site = Site::with_shop(&[&one]);
+    let weir = site.start();
+    let url = format!("http://shop.test:{}/cart", site.port);
+    let (code, said) = ask_weir(&weir, &["explain", "gateway", &url]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("demo/shop") && said.contains(&format!("127.0.0.1:{}", one.port)), "{said}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_one_line_and_a_usage_error() {
+    let folder = TempDir::new().unwrap();
+    let missing = folder.path().join("missing");
+    let socket = folder.path().join("admin.sock");
+    for verb in [
+        &["check", text(&missing)][..],
+        &["run", "--config", text(&missing), "--admin-socket", text(&socket)],
+    ] {
+        let (code, said) = weir(verb);
+        assert!([1, 2].contains(&code), "{code} {said}");
+        assert!(said.lines().count() == 1 && said.contains("missing"), "{said}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The `weir` binary as its users meet it: a folder of YAML, a Gateway on loopback, no privilege, no eBPF.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod admin;
+mod bad_config;
+mod edits;
+mod fixture;
+mod full_disk;
+mod hostile_input;
+mod privilege;
+mod protocols;
+mod replicas;
+mod reverse_proxy;
+mod shutdown;

@@ -1,0 +1,73 @@
+//! SIGTERM: what is in flight finishes, nothing new comes in.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use gateway_tests::wait::wait_for;
+use gateway_tests::weir::Weir;
+use nix::sys::signal::Signal;
+
+use crate::fixture::{LONGEST, Replica, Site, exchange, read_answer};
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+
+/// Sends a request, and waits until it is on its way to the replica.
+fn in_flight(site: &Site, weir: &Weir) -> TcpStream {
+    let mut stream = site.connect();
+    stream.write_all(REQUEST.as_bytes()).unwrap();
+    wait_for("the request is on its way", LONGEST, || {
+        (weir.metric("weir_upstream_connections", "").unwrap() > 0.0).then_some(())
+    })
+    .unwrap();
+    stream
+}
+
+/// Waits until it takes no new connection.
+fn wait_refused(site: &Site) {
+    wait_for("new connections are refused", LONGEST, || TcpStream::connect(site.address()).err()).unwrap();
+}
+
+#[test]
+fn a_request_in_flight_finishes_while_new_connections_are_refused_and_the_exit_code_is_0() {
+    let slow = Replica::start_slow("slow", Duration::from_secs(2));
+    let site = Site::with_shop(&[&slow]);
+    let mut weir = site.start();
+    let mut stream = in_flight(&site, &weir);
+    weir.signal(Signal::SIGTERM).unwrap();
+    wait_refused(&site);
+    let ready = weir.get("/readyz");
+    assert!(!matches!(ready, Ok((200, _))), "{ready:?}");
+    let answer = read_answer(&mut stream);
+    assert_eq!((answer.status(), answer.replica()), (200, "slow"), "{answer:?}");
+    assert_eq!(answer.header("connection"), Some("close"), "{answer:?}");
+    assert_eq!(weir.wait(LONGEST).unwrap().code(), Some(0), "{}", weir.errors());
+}
+
+#[test]
+fn a_connection_that_was_idle_gets_one_more_answer_and_is_told_that_it_is_the_last() {
+    let slow = Replica::start_slow("slow", Duration::from_secs(1));
+    let site = Site::with_shop(&[&slow]);
+    let mut weir = site.start();
+    let mut idle = site.connect();
+    let first = exchange(&mut idle, REQUEST);
+    assert_eq!((first.status(), first.header("connection")), (200, None), "{first:?}");
+    let mut stream = in_flight(&site, &weir);
+    weir.signal(Signal::SIGTERM).unwrap();
+    wait_refused(&site);
+    let last = exchange(&mut idle, REQUEST);
+    assert_eq!((last.status(), last.header("connection")), (200, Some("close")), "{last:?}");
+    assert_eq!(read_answer(&mut stream).status(), 200);
+    assert_eq!(weir.wait(LONGEST).unwrap().code(), Some(0), "{}", weir.errors());
+}
+
+#[test]
+fn a_gateway_with_nothing_in_flight_ends_at_once_and_leaves_no_socket_behind() {
+    let one = Replica::start("one");
+    let site = Site::with_shop(&[&one]);
+    let mut weir = site.start();
+    assert_eq!(site.get("/").status(), 200);
+    weir.signal(Signal::SIGTERM).unwrap();
+    assert_eq!(weir.wait(LONGEST).unwrap().code(), Some(0), "{}", weir.errors());
+    assert!(!weir.options().admin_socket.exists());
+}
