@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use gateway_tests::grpc::Calls;
 use gateway_tests::load::{Connects, Tally};
-use gateway_tests::manifests::{Service, slice};
+use gateway_tests::manifests::{Service, captured_pod, slice};
 use gateway_tests::namespaces::turn;
 use gateway_tests::pod::ensure_bpffs;
 use gateway_tests::stage::Stage;
@@ -204,6 +204,48 @@ fn a_second_gateway_says_whose_node_it_is_and_stops() {
     stage.wait_answer(&[URL], "\"replica\"").unwrap();
 }
 
+/// Runs a line of bash in the client's pod.
+fn bash(stage: &Stage, line: &str) -> Output {
+    stage.client().exec(Path::new("bash")).args(["-c", line]).output().unwrap()
+}
+
+#[test]
+fn garbage_from_a_pod_harms_nobody_else() {
+    let Some(_turn) = turn() else { return };
+    let Some(mut stage) = stage("garbage") else { return };
+    let load = stage.start("weir-load", &format!("--url {URL} --until-stdin-closes")).unwrap();
+    for _ in 0..20 {
+        let noise = "exec 3<>/dev/tcp/10.96.0.10/80; head -c 20000 /dev/urandom >&3; timeout 8 cat <&3";
+        let answer = bash(&stage, noise).stdout;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"), "{answer:?}");
+    }
+    let tally: Tally = load.finish().unwrap();
+    assert_eq!(tally.failed, 0, "{tally:?}");
+    let rejected = stage.weir().unwrap().metric("weir_rejected_total", "client_protocol").unwrap();
+    assert!(rejected > 0.0, "garbage is counted");
+}
+
+#[test]
+fn a_direct_dial_of_the_in_pod_listener_is_closed_and_counted() {
+    let Some(_turn) = turn() else { return };
+    let Some(mut stage) = stage("dial") else { return };
+    let listening = String::from_utf8(bash(&stage, "cat /proc/net/tcp").stdout).unwrap();
+    let port = listening
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1)?.strip_prefix("0100007F:"))
+        .find_map(|port| u16::from_str_radix(port, 16).ok())
+        .unwrap();
+    let line = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET / HTTP/1.1\\r\\n\\r\\n' >&3; timeout 8 cat <&3"
+    );
+    let answer = bash(&stage, &line).stdout;
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    wait_for("the dial is counted", LONGEST, || {
+        (stage.weir().ok()?.metric("weir_rejected_total", "self_call").ok()? >= 1.0).then_some(())
+    })
+    .unwrap();
+}
+
 #[test]
 fn explain_says_which_way_a_call_of_the_pod_goes() {
     let Some(_turn) = turn() else { return };
@@ -220,4 +262,20 @@ fn explain_says_which_way_a_call_of_the_pod_goes() {
         assert!(text.contains(&format!("{address}:8080 ok")), "{text}");
     }
     assert!(text.contains("mode l7"), "{text}");
+}
+#[test]
+fn an_idle_gateway_with_three_pods_stays_small() {
+    let Some(_turn) = turn() else { return };
+    let Some(mut stage) = stage("idle") else { return };
+    let pods: String = (0..3).map(|n| captured_pod(&format!("pod-{n}"), &stage.pod(n).netns)).collect();
+    stage.write("pods.yaml", &pods).unwrap();
+    wait_for("three pods are captured", LONGEST, || {
+        let captured = stage.weir().ok()?.metric("weir_captured_pods", "captured").ok()?;
+        (captured >= 3.0).then_some(())
+    })
+    .unwrap();
+    // A binary with debug information has far more pages of its own than the shipped one: the demo, which
+    // runs that one, looks at the whole (at most 20 MiB).
+    let own = stage.weir().unwrap().resident_own_kib().unwrap();
+    assert!(own <= 8 * 1024, "{own} KiB");
 }

@@ -2,6 +2,7 @@
 
 mod death;
 mod edits;
+mod interrupt;
 mod obstacles;
 mod routing;
 mod show;
@@ -19,8 +20,10 @@ use show::Show;
 /// Runs all scenes with the YAML of `folder`. Fails when a figure that must be 0 is not.
 pub fn run(folder: &Path, keep: bool) -> Result<()> {
     let begin = Instant::now();
+    interrupt::watch()?;
     let mut show = Show::prepare(folder)?;
     if let Err(error) = play(&mut show) {
+        ensure!(!interrupt::came(), "the demo did not come to its end");
         show.stage.show_weir();
         return Err(error);
     }

@@ -16,6 +16,9 @@ pub(super) fn play(show: &mut Show) -> Result<()> {
     show.promise(!without.status.success(), "without Weir nothing answers at the Service address");
     tell::say("Weir starts; the pod is not touched.");
     show.start_weir()?;
+    let resident = show.weir()?.resident_kib()?;
+    tell::seen(&format!("it captures 3 pods and takes {:.1} MiB of memory", resident as f64 / 1024.0));
+    show.promise(resident <= 20 * 1024, "idle, it takes at most 20 MiB");
     let with = show.curl(&["http://10.96.0.10/"])?;
     let answer = String::from_utf8_lossy(&with.stdout);
     tell::seen(answer.trim());

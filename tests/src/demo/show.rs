@@ -4,11 +4,12 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 
-use super::tell;
+use super::{interrupt, tell};
 use crate::manifests;
 use crate::pod::Pod;
 use crate::stage::Stage;
@@ -17,6 +18,9 @@ use crate::weir::Weir;
 const REPLICAS: [&str; 4] = ["shop-1", "shop-2", "shop-3", "shop-canary"];
 /// Which replica is the canary.
 pub(super) const CANARY: usize = 3;
+
+/// Between two looks at whether the user has seen enough.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) struct Show {
     pub(super) stage: Stage,
@@ -34,6 +38,11 @@ impl Show {
         }
         let show = Self { stage, broken: Vec::new() };
         show.write_endpoints()?;
+        let names = ["client", REPLICAS[0], REPLICAS[1]];
+        let pods = names.iter().enumerate();
+        let pods: String =
+            pods.map(|(n, name)| manifests::captured_pod(name, &show.stage.pod(n).netns)).collect();
+        show.stage.write("pods.yaml", &pods)?;
         Ok(show)
     }
 
@@ -84,7 +93,7 @@ impl Show {
     /// Leaves everything running until the user has seen enough.
     pub(super) fn stay(&mut self) -> Result<()> {
         let Pod { cgroup, netns, .. } = self.stage.client();
-        println!("\nEverything stays until you press Enter. A shell in the client pod:");
+        println!("\nEverything stays until you press Enter or Ctrl-C. A shell in the client pod:");
         println!(
             "   sh -c 'echo 0 > {}/cgroup.procs; exec nsenter --net={} bash'",
             cgroup.display(),
@@ -93,7 +102,10 @@ impl Show {
         println!("The YAML that Weir serves: {}", self.stage.folder.display());
         let socket = self.weir()?.options().admin_socket.clone();
         println!("Ask Weir: weir status --admin-socket {}", socket.display());
-        std::io::stdin().read_line(&mut String::new())?;
+        let enter = std::thread::spawn(|| std::io::stdin().read_line(&mut String::new()));
+        while !enter.is_finished() && !interrupt::came() {
+            std::thread::park_timeout(LOOK_INTERVAL);
+        }
         Ok(())
     }
 }
