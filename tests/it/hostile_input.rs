@@ -7,20 +7,22 @@ use std::os::unix::net::UnixStream;
 use crate::fixture::{LONGEST, Replica, Site};
 
 /// Bytes that are no HTTP/1 request: a TLS hello, binary, text, a bad version, a forbidden head.
-const GARBAGE: [&[u8]; 7] = [
+const GARBAGE: [&[u8]; 8] = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03garbage",
     b"\x00\x00\x00\x00\xff\xff\xff\xff\r\n\r\n",
     b"this is no request at all\r\n\r\n",
     b"GET / HTTP/9.9\r\nHost: shop.test\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: shop.test\r\nbad header\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"POST /echo HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: gzip\r\n\r\nZZ\r\n",
 ];
 
-/// Whether bytes were refused: no answer at all, or one with a status of 400 to 499, or 505.
+/// Whether bytes were refused: no answer at all, or one with a status of 400 to 499, or 501 or 505.
 fn is_refusal(answer: &[u8]) -> bool {
     let status = answer.strip_prefix(b"HTTP/1.1 ").or(answer.strip_prefix(b"HTTP/1.0 "));
-    answer.is_empty() || status.is_some_and(|status| status.starts_with(b"4") || status.starts_with(b"505"))
+    let refuses = |status: &[u8]| [&b"4"[..], b"501", b"505"].iter().any(|code| status.starts_with(code));
+    answer.is_empty() || status.is_some_and(refuses)
 }
 
 /// Everything that comes back. A reset is as good an end as any.

@@ -92,7 +92,7 @@ fn bodies_pass_whatever_the_method_and_however_their_length_is_said() {
     let one = Replica::start("one");
     let site = Site::with_shop(&[&one]);
     let _weir = site.start();
-    for method in ["POST", "PUT", "DELETE"] {
+    for method in ["POST", "PUT", "GET", "DELETE"] {
         let head = format!("{method} /echo HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n");
         let sized = site.ask(&format!("{head}Content-Length: 5\r\n\r\nhello"));
         assert!(sized.status() == 200 && sized.text.contains("hello"), "{method} {sized:?}");
