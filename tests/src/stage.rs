@@ -142,7 +142,7 @@ impl Stage {
     pub fn start(&self, program: &str, arguments: &str) -> Result<Running> {
         let mut command = self.client().exec(&sibling(program));
         command.args(arguments.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        Ok(Running(command.spawn().with_context(|| format!("cannot start {program}"))?))
+        Ok(Running(Some(command.spawn().with_context(|| format!("cannot start {program}"))?)))
     }
 
     /// Runs one of our clients in the client pod to its end.
@@ -179,18 +179,29 @@ struct Replica {
     process: Option<Child>,
 }
 
-/// A client that runs.
+/// A client that runs. Killed when dropped.
 #[derive(Debug)]
-pub struct Running(Child);
+pub struct Running(Option<Child>);
 
 impl Running {
     /// Closes its standard input, which ends it, and reads its one line of JSON.
     pub fn finish<T: DeserializeOwned>(mut self) -> Result<T> {
-        drop(self.0.stdin.take());
-        let output = self.0.wait_with_output()?;
+        let mut child = self.0.take().context("it was finished before")?;
+        drop(child.stdin.take());
+        let output = child.wait_with_output()?;
         if !output.status.success() {
             bail!("a client failed: {}", output.status);
         }
         serde_json::from_slice(&output.stdout).context("a client's output")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // Ended already, or not: either way it is gone after this.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
