@@ -2,23 +2,28 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
-use nix::sys::signal::{SigSet, Signal};
+use anyhow::{Result, ensure};
+use tokio::signal::unix::{SignalKind, signal};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on SIGINT and SIGTERM are only noted. The programs that the demo started get a SIGINT of the
-/// terminal themselves, so the scene that runs fails at once.
+/// From now on SIGINT and SIGTERM are only noted. They are caught and not blocked: the programs that the demo
+/// starts would inherit a mask, and then neither a terminal's SIGINT nor anybody's SIGTERM would end them.
 pub(super) fn watch() -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _runtime = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
     std::thread::spawn(move || {
-        if signals.wait().is_ok() {
-            INTERRUPTED.store(true, Ordering::Relaxed);
-            eprintln!("\ninterrupted: removing what was made");
-        }
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        INTERRUPTED.store(true, Ordering::Relaxed);
+        eprintln!("\ninterrupted: removing what was made");
     });
     Ok(())
 }
@@ -26,4 +31,10 @@ pub(super) fn watch() -> Result<()> {
 /// Whether a signal came.
 pub(super) fn came() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// An error once a signal came: the way out is the one that removes everything.
+pub(super) fn check() -> Result<()> {
+    ensure!(!came(), "interrupted");
+    Ok(())
 }

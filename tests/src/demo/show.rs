@@ -61,23 +61,27 @@ impl Show {
     }
 
     pub(super) fn weir(&mut self) -> Result<&mut Weir> {
+        interrupt::check()?;
         self.stage.weir()
     }
 
     /// Starts Weir and waits until a call that only a route can lead to the canary reaches it.
     pub(super) fn start_weir(&mut self) -> Result<()> {
+        interrupt::check()?;
         self.stage.start_weir()?;
         self.stage.wait_answer(&["-H", "x-version: canary", "http://10.96.0.10/"], "shop-canary")
     }
 
     /// Runs curl in the client pod, after saying so.
     pub(super) fn curl(&self, arguments: &[&str]) -> Result<Output> {
+        interrupt::check()?;
         tell::command(&format!("curl {}", arguments.join(" ")));
         self.stage.curl(arguments)
     }
 
     /// Runs one of our clients in the client pod to its end, after saying so.
     pub(super) fn run<T: DeserializeOwned>(&self, program: &str, arguments: &str) -> Result<T> {
+        interrupt::check()?;
         tell::command(&format!("{program} {arguments}"));
         self.stage.run(program, arguments)
     }
