@@ -4,6 +4,7 @@
 mod admin;
 mod bad_config;
 mod edits;
+mod filters;
 mod fixture;
 mod full_disk;
 mod hostile_input;

@@ -9,6 +9,7 @@ use gateway_tests::manifests::captured_pod;
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{binary, get};
 use gateway_userspace::ebpf::Datapath;
+use gateway_userspace::ebpf::cgroup::mount_point;
 use nix::unistd::geteuid;
 
 use crate::fixture::{LONGEST, Replica, Site, text};
@@ -59,7 +60,12 @@ fn a_pod_to_capture_needs_privileges_that_are_named_with_what_to_do_instead() {
     let one = Replica::start("one");
     let site = Site::with_shop(&[&one]);
     site.write("pod.yaml", &captured_pod("client", site.scratch.path()));
-    let (child, _) = run_as_nobody(&site, &[]);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let Some(cgroup) = mount_point(&mounts) else {
+        eprintln!("SKIPPED: needs a mounted cgroup2 hierarchy");
+        return;
+    };
+    let (child, _) = run_as_nobody(&site, &["--cgroup", text(&cgroup)]);
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
