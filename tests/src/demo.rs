@@ -2,7 +2,6 @@
 
 mod death;
 mod edits;
-mod interrupt;
 mod obstacles;
 mod routing;
 mod show;
@@ -16,6 +15,8 @@ use anyhow::{Result, ensure};
 
 pub use obstacles::obstacles;
 use show::Show;
+
+use crate::interrupt;
 
 /// Runs all scenes with the YAML of `folder`. Fails when a figure that must be 0 is not.
 pub fn run(folder: &Path, keep: bool) -> Result<()> {

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod echo;
 pub mod grpc;
+mod interrupt;
 pub mod load;
 pub mod manifests;
 pub mod namespaces;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 
-use super::{interrupt, tell};
+use super::tell;
+use crate::interrupt;
 use crate::manifests;
 use crate::pod::Pod;
 use crate::stage::Stage;

@@ -9,7 +9,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// From now on SIGINT and SIGTERM are only noted. They are caught and not blocked: the programs that the demo
 /// starts would inherit a mask, and then neither a terminal's SIGINT nor anybody's SIGTERM would end them.
-pub(super) fn watch() -> Result<()> {
+pub(crate) fn watch() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate) = {
         let _runtime = runtime.enter();
@@ -29,12 +29,12 @@ pub(super) fn watch() -> Result<()> {
 }
 
 /// Whether a signal came.
-pub(super) fn came() -> bool {
+pub(crate) fn came() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// An error once a signal came: the way out is the one that removes everything.
-pub(super) fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     ensure!(!came(), "interrupted");
     Ok(())
 }
