@@ -53,20 +53,13 @@ fn a_refusal_has_the_same_reason_in_the_answer_the_access_log_the_metric_and_exp
     .unwrap();
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["weir.reason"], "no_route", "{line}");
-    let id = request_id(&line);
+    let id = line["request_id"].as_str().unwrap().to_owned();
     wait_for("the refusal is counted", LONGEST, || {
         (weir.metric("weir_requests_total", "reason=\"no_route\"").unwrap() == 1.0).then_some(())
     })
     .unwrap();
     let (code, explained) = ask_weir(&weir, &["explain", "--id", &id]);
     assert!(explained.contains("no_route"), "{code} {explained}");
-}
-
-/// The id of the request of a log line.
-fn request_id(line: &serde_json::Value) -> String {
-    let fields = line.as_object().unwrap();
-    let id = fields.iter().find(|(name, _)| name.contains("request") && name.contains("id"));
-    id.and_then(|(_, id)| id.as_str()).unwrap_or_default().to_owned()
 }
 
 #[test]
