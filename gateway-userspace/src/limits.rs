@@ -63,6 +63,8 @@ pub struct Limits {
     pub outlier_ejection_max: Duration,
     /// Below this share of usable endpoints, percent, ejections are ignored (panic rule).
     pub panic_threshold_percent: u32,
+    /// How long an in-pod listener that is no longer chosen still accepts connects that were under way.
+    pub late_accept_timeout: Duration,
     /// While draining, how long a keep-alive connection without a request is kept for one more.
     pub drain_idle_timeout: Duration,
     /// How long SIGTERM waits for requests in flight.
@@ -120,6 +122,7 @@ impl Default for Limits {
             outlier_ejection: Duration::from_secs(5),
             outlier_ejection_max: Duration::from_secs(60),
             panic_threshold_percent: 50,
+            late_accept_timeout: Duration::from_millis(500),
             drain_idle_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
             log_ring_records: 4096,

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -43,7 +42,7 @@ impl Listening {
         Ok(Self { socket: TcpListener::from_std(socket)?, local, ingress, shutdown })
     }
 
-    /// Accepts until the shutdown. What waits in the queue by then is still served.
+    /// Accepts until the shutdown. What waits in the queue by then, or is on its way, is still served.
     pub fn run(self, proxy: Rc<Proxy>) -> impl Future<Output = ()> {
         // From now on, not from the first poll: a drain waits for the queue to be empty.
         let accepting = proxy.accepting();
@@ -65,8 +64,26 @@ impl Listening {
                 },
             }
         }
-        while let Some(Ok((stream, peer))) = self.socket.accept().now_or_never() {
-            self.admit(proxy, stream, peer);
+        self.accept_late(proxy).await;
+    }
+
+    /// Accepts what waits in the queue and, in a pod, what is on its way: a connect that was steered here
+    /// a moment before the kernel was told otherwise would be refused if nobody listened any more.
+    async fn accept_late(&self, proxy: &Rc<Proxy>) {
+        let grace = match &self.ingress {
+            Ingress::Pod(_) => proxy.limits.late_accept_timeout,
+            Ingress::Gateway(_) => Duration::ZERO,
+        };
+        let mut over = pin!(tokio::time::sleep(grace));
+        loop {
+            tokio::select! {
+                biased;
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(proxy, stream, peer),
+                    Err(_) => break,
+                },
+                () = &mut over => break,
+            }
         }
     }
 
