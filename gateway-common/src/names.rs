@@ -102,6 +102,8 @@ pub const GETPEERNAME6: &str = "weir_getpeername6";
 pub const SOCK_OPS: &str = "weir_sock_ops";
 /// `raw_tp/sched_process_exit`. Its link is not pinned: it dies with the process it watches.
 pub const PROCESS_EXIT: &str = "weir_process_exit";
+/// `raw_tp/signal_deliver`. Its link is not pinned either.
+pub const SIGNAL_DELIVER: &str = "weir_signal_deliver";
 
 /// Programs that hang at the cgroup by pinned links, in the order in which they are attached: what
 /// carries the destination on is there before anything is steered.

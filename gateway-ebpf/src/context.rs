@@ -12,7 +12,7 @@ use aya_ebpf::bindings::{
     bpf_sock_tuple, sockaddr,
 };
 use aya_ebpf::helpers::generated as helpers;
-use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
+use aya_ebpf::programs::{RawTracePointContext, SockAddrContext, SockOpsContext};
 use gateway_common::addr::{Address, Port, Socket};
 use gateway_common::capture::Caller;
 use gateway_common::decision::Budget;
@@ -375,14 +375,32 @@ pub fn cgroup() -> u64 {
     unsafe { helpers::bpf_get_current_cgroup_id() }
 }
 
-/// True in the main thread of process `process` of the pid namespace at `device` and `inode`.
+/// A thread of the gateway.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// Its main thread.
+    Main,
+    /// One that may come and go.
+    Other,
+}
+
+/// Which thread of process `process` of the pid namespace at `device` and `inode` this is, if any.
 #[inline(always)]
-pub fn is_main_thread_of(process: u32, device: u64, inode: u64) -> bool {
+pub fn thread_of(process: u32, device: u64, inode: u64) -> Option<Thread> {
     let mut info = bpf_pidns_info { pid: 0, tgid: 0 };
     let length = size_of::<bpf_pidns_info>() as u32;
     // SAFETY: `info` is on this program's stack and as long as said.
     let found = unsafe { helpers::bpf_get_ns_current_pid_tgid(device, inode, addr_of_mut!(info), length) };
-    found == 0 && info.tgid == process && info.pid == process
+    if found != 0 || info.tgid != process {
+        return None;
+    }
+    Some(if info.pid == process { Thread::Main } else { Thread::Other })
+}
+
+/// The signal of a `signal_deliver` event, its first argument.
+#[inline(always)]
+pub fn delivered_signal(event: &RawTracePointContext) -> i32 {
+    event.arg(0)
 }
 
 /// `struct sockaddr_in`.

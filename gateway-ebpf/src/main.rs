@@ -93,6 +93,13 @@ pub fn weir_process_exit(_ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// A signal's arrival at a task.
+#[raw_tracepoint(tracepoint = "signal_deliver")]
+pub fn weir_signal_deliver(event: RawTracePointContext) -> i32 {
+    liveness::clear_when_the_gateway_is_killed(context::delivered_signal(&event));
+    0
+}
+
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

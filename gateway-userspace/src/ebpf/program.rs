@@ -91,12 +91,17 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// Watches this process: its link is not pinned and goes with it.
+/// Watches this process: the links are not pinned and go with it.
 pub(super) fn watch_own_exit(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
-    let error = |source| DatapathError::Program { program: names::PROCESS_EXIT.to_owned(), source };
-    let program = ebpf.program_mut(names::PROCESS_EXIT).ok_or_else(|| error(ProgramError::NotLoaded))?;
+    watch(ebpf, names::SIGNAL_DELIVER, "signal_deliver")?;
+    watch(ebpf, names::PROCESS_EXIT, "sched_process_exit")
+}
+
+fn watch(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), DatapathError> {
+    let error = |source| DatapathError::Program { program: name.to_owned(), source };
+    let program = ebpf.program_mut(name).ok_or_else(|| error(ProgramError::NotLoaded))?;
     let program: &mut RawTracePoint = program.try_into().map_err(error)?;
-    program.attach("sched_process_exit").map(drop).map_err(error)
+    program.attach(tracepoint).map(drop).map_err(error)
 }
 
 /// The links by which the programs hang at the cgroup.
