@@ -55,15 +55,15 @@ pub(crate) struct Replica {
 impl Replica {
     /// One that answers at once.
     pub(crate) fn start(name: &str) -> Self {
-        Self::start_at(free_port(), name, Duration::ZERO)
+        Self::start_at(0, name, Duration::ZERO)
     }
 
     /// One that thinks before each answer.
     pub(crate) fn start_slow(name: &str, delay: Duration) -> Self {
-        Self::start_at(free_port(), name, delay)
+        Self::start_at(0, name, delay)
     }
 
-    /// One on a port of the caller's choice.
+    /// One on a port of the caller's choice; 0 leaves it to the kernel.
     pub(crate) fn start_at(port: u16, name: &str, delay: Duration) -> Self {
         let echo = Echo { name: name.to_owned(), delay, fail_first: 0 };
         let (end, ended) = oneshot::channel();
@@ -71,7 +71,7 @@ impl Replica {
         let thread = std::thread::spawn(move || {
             runtime().block_on(async {
                 let listener = echo::listen(port).unwrap();
-                listens.send(()).unwrap();
+                listens.send(listener.local_addr().unwrap().port()).unwrap();
                 let (stop, stopped) = oneshot::channel::<()>();
                 let serving = echo::serve(listener, echo, async { drop(stopped.await) });
                 let mut serving = std::pin::pin!(serving);
@@ -84,7 +84,7 @@ impl Replica {
                 }
             });
         });
-        listening.recv().unwrap();
+        let port = listening.recv().unwrap();
         Self { port, end: Some(end), thread: Some(thread) }
     }
 

@@ -152,12 +152,13 @@ fn replicas_killed_without_notice_fail_no_idempotent_request() {
 }
 
 #[test]
-fn a_gateway_that_is_killed_costs_an_open_service_no_connect() {
+fn a_gateway_that_is_killed_costs_an_open_service_no_connect_but_one_under_way() {
     let Some(_turn) = turn() else { return };
     let Some(mut stage) = stage("kill9") else { return };
     let arguments = format!("--url {URL} --connect-only --until-stdin-closes");
     let connects = stage.start("weir-load", &arguments).unwrap();
-    for _ in 0..3 {
+    let kills = 3;
+    for _ in 0..kills {
         let _: Tally = stage.run("weir-load", &format!("--url {URL} --requests 200")).unwrap();
         stage.weir().unwrap().kill().unwrap();
         let without = format!("--url {URL} --requests 200 --no-keepalive");
@@ -166,7 +167,10 @@ fn a_gateway_that_is_killed_costs_an_open_service_no_connect() {
         stage.start_weir().unwrap();
     }
     let connects: Connects = connects.finish().unwrap();
-    assert_eq!((connects.refused, connects.failed), (0, 0), "{connects:?}");
+    // A connect that was steered just before the kill, and whose process is preempted until the listener is
+    // gone, finds nobody. The client connects one after the other: at most one for each kill.
+    assert!(connects.refused <= kills && connects.failed == 0, "{connects:?}");
+    assert!(connects.connects > 5000, "{connects:?}");
 }
 
 #[test]
