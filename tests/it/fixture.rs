@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,11 +24,13 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 /// Ports of tests lie below those that the kernel gives to clients.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
-/// A port that nothing listens on, on any address.
+/// A port that nothing listens on, on any address, and that no other test of this process is given.
 pub(crate) fn free_port() -> u16 {
+    static NEXT: LazyLock<Mutex<u16>> = LazyLock::new(|| Mutex::new(fastrand::u16(PORTS)));
     let found = wait_for("a free port", LONGEST, || {
-        let port = fastrand::u16(PORTS);
-        TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok().then_some(port)
+        let mut next = NEXT.lock().unwrap();
+        *next = if PORTS.contains(&(*next + 1)) { *next + 1 } else { PORTS.start };
+        TcpListener::bind((Ipv6Addr::UNSPECIFIED, *next)).is_ok().then_some(*next)
     });
     found.unwrap()
 }
@@ -55,15 +58,15 @@ pub(crate) struct Replica {
 impl Replica {
     /// One that answers at once.
     pub(crate) fn start(name: &str) -> Self {
-        Self::start_at(0, name, Duration::ZERO)
+        Self::start_at(free_port(), name, Duration::ZERO)
     }
 
     /// One that thinks before each answer.
     pub(crate) fn start_slow(name: &str, delay: Duration) -> Self {
-        Self::start_at(0, name, delay)
+        Self::start_at(free_port(), name, delay)
     }
 
-    /// One on a port of the caller's choice; 0 leaves it to the kernel.
+    /// One on a port of the caller's choice.
     pub(crate) fn start_at(port: u16, name: &str, delay: Duration) -> Self {
         let echo = Echo { name: name.to_owned(), delay, fail_first: 0 };
         let (end, ended) = oneshot::channel();

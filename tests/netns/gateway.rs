@@ -155,7 +155,7 @@ fn replicas_killed_without_notice_fail_no_idempotent_request() {
 fn a_gateway_that_is_killed_costs_an_open_service_no_connect_but_one_under_way() {
     let Some(_turn) = turn() else { return };
     let Some(mut stage) = stage("kill9") else { return };
-    let arguments = format!("--url {URL} --connect-only --until-stdin-closes");
+    let arguments = format!("--url {URL} --connect-only --rate 4000 --until-stdin-closes");
     let connects = stage.start("weir-load", &arguments).unwrap();
     let kills = 3;
     for _ in 0..kills {
@@ -170,7 +170,7 @@ fn a_gateway_that_is_killed_costs_an_open_service_no_connect_but_one_under_way()
     // A connect that was steered just before the kill, and whose process is preempted until the listener is
     // gone, finds nobody. The client connects one after the other: at most one for each kill.
     assert!(connects.refused <= kills && connects.failed == 0, "{connects:?}");
-    assert!(connects.connects > 5000, "{connects:?}");
+    assert!(connects.connects > 2000, "{connects:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, Method, Uri};
+use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
 pub use tally::{Connects, Tally};
@@ -114,8 +115,7 @@ async fn drive(load: Rc<Load>, plan: Rc<RefCell<Plan>>, tally: Rc<RefCell<Tally>
     loop {
         let Some(number) = plan.borrow_mut().next() else { break };
         if let Some(rate) = load.rate {
-            let due = begin + Duration::from_secs_f64(number as f64 / f64::from(rate.max(1)));
-            tokio::time::sleep_until(due.into()).await;
+            tokio::time::sleep_until(due(begin, number, rate)).await;
         }
         let outcome = match tokio::time::timeout(load.timeout, client.request()).await {
             Ok(outcome) => outcome,
@@ -128,18 +128,36 @@ async fn drive(load: Rc<Load>, plan: Rc<RefCell<Plan>>, tally: Rc<RefCell<Tally>
     }
 }
 
-/// Connects and closes, over and over, until `until`; counts refusals apart from other failures.
-pub async fn connect_only(address: SocketAddr, until: Until, told: impl Future<Output = ()>) -> Connects {
+/// When the request or connect of this number is due, at `rate` a second.
+fn due(begin: Instant, number: u64, rate: u32) -> tokio::time::Instant {
+    (begin + Duration::from_secs_f64(number as f64 / f64::from(rate.max(1)))).into()
+}
+
+/// Connects and closes, over and over, until `until`; counts refusals apart from other failures. Without a
+/// `rate` a client that does nothing else runs out of ports after about 28,000 connects to one address.
+pub async fn connect_only(
+    address: SocketAddr,
+    rate: Option<u32>,
+    until: Until,
+    told: impl Future<Output = ()>,
+) -> Connects {
+    let begin = Instant::now();
     let mut connects = Connects::default();
     let mut stop = std::pin::pin!(stop_when(until, told));
     loop {
         if matches!(until, Until::Requests(count) if connects.connects >= count) {
             return connects;
         }
+        let next = async {
+            if let Some(rate) = rate {
+                tokio::time::sleep_until(due(begin, connects.connects, rate)).await;
+            }
+            TcpStream::connect(address).await
+        };
         tokio::select! {
             biased;
             () = &mut stop => return connects,
-            outcome = tokio::net::TcpStream::connect(address) => connects.add(outcome),
+            outcome = next => connects.add(outcome),
         }
     }
 }

@@ -36,7 +36,7 @@ struct Arguments {
     /// Stop when standard input ends.
     #[arg(long)]
     until_stdin_closes: bool,
-    /// Requests a second in all; unbounded when absent.
+    /// Requests, or connects, a second in all; unbounded when absent.
     #[arg(long)]
     rate: Option<u32>,
     /// A new connection for each request.
@@ -87,7 +87,7 @@ async fn main() -> anyhow::Result<()> {
     let (until, address) = (arguments.until()?, arguments.address()?);
     let told = stdin_closed();
     if arguments.connect_only {
-        let connects = load::connect_only(address, until, told).await;
+        let connects = load::connect_only(address, arguments.rate, until, told).await;
         println!("{}", serde_json::to_string(&connects)?);
         return Ok(());
     }

@@ -10,9 +10,10 @@ use crate::load::{Connects, Tally};
 
 pub(super) fn play(show: &mut Show) -> Result<()> {
     tell::scene(4, "Weir is killed while new connections keep coming");
-    tell::command("weir-load --url http://10.96.0.20/ --connect-only &   kill -9 weir");
-    let connects =
-        show.stage.start("weir-load", "--url http://10.96.0.20/ --connect-only --until-stdin-closes")?;
+    tell::command("weir-load --url http://10.96.0.20/ --connect-only --rate 5000 &   kill -9 weir");
+    let connects = show
+        .stage
+        .start("weir-load", "--url http://10.96.0.20/ --connect-only --rate 5000 --until-stdin-closes")?;
     let load = "--url http://10.96.0.20/ --connections 2 --no-keepalive --until-stdin-closes";
     let requests = show.stage.start("weir-load", load)?;
     let _: Tally = show.run("weir-load", "--url http://10.96.0.20/ --requests 500 --no-keepalive")?;
