@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -125,8 +125,19 @@ fn wait_for(mut done: impl FnMut() -> bool, what: impl Fn() -> String) {
     }
 }
 
+/// Ports of tests lie below those that the kernel gives to clients.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
+
+/// A port that nothing listens on and that no other test of this process is given.
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: LazyLock<Mutex<u16>> = LazyLock::new(|| Mutex::new(fastrand::u16(PORTS)));
+    let mut next = NEXT.lock().unwrap();
+    loop {
+        *next = if PORTS.contains(&(*next + 1)) { *next + 1 } else { PORTS.start };
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, *next)).is_ok() {
+            return *next;
+        }
+    }
 }
 
 /// A backend that answers every request with `hello`, or when it is told to.
