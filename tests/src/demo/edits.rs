@@ -31,8 +31,9 @@ pub(super) fn replica_dies(show: &mut Show) -> Result<()> {
     let load =
         show.stage.start("weir-load", "--url http://10.96.0.20/ --connections 8 --until-stdin-closes")?;
     wait_requests(show, 2000.0)?;
-    show.stage.end_replica(1, Signal::SIGKILL)?;
+    // Before the signal: the replica's sockets close before its end is known here.
     let killed = unix_ms();
+    show.stage.end_replica(1, Signal::SIGKILL)?;
     wait_for("the dead replica is taken out", LONGEST, || {
         let ejections = show.weir().ok()?.metric("weir_ejections_total", "").ok()?;
         (ejections > before).then_some(())
@@ -69,6 +70,8 @@ pub(super) fn route_changes(show: &mut Show) -> Result<()> {
     let live = time_to_canary(show, "http://10.96.0.14/", &[("edited.yaml", &edited)])?;
     tell::seen(&format!("the route was live after {live} ms"));
     show.stage.write("edited.yaml", &route)?;
+    // The next measurement looks for the canary at the same Service.
+    show.stage.wait_answer(&["http://10.96.0.14/"], "\"replica\":\"shop-1\"")?;
 
     let endpoints = usize::from(SERVICES) * usize::from(ENDPOINTS_EACH);
     tell::say(&format!("{ROUTES} routes, and {SERVICES} Services with {endpoints} endpoints, in one go:"));
@@ -107,7 +110,7 @@ fn time_to_canary(show: &mut Show, url: &str, files: &[(&str, &str)]) -> Result<
     tell::seen(&format!("{} sent, {} failed", tally.sent, tally.failed));
     show.promise(tally.failed == 0, "no request fails while the YAML changes");
     let first = tally.first_seen.get("shop-canary").context("the change never became live")?;
-    Ok(first.saturating_sub(written))
+    first.checked_sub(written).context("the canary answered before the change")
 }
 
 fn many_services() -> String {
