@@ -28,6 +28,8 @@ pub(super) struct ServiceFrontends<'a> {
     addresses: Vec<IpAddr>,
     mode: Option<Mode>,
     fail_policy: FailPolicy,
+    /// To be said if Weir balances any of its ports.
+    unkept: Vec<Diagnostic>,
     pub(super) ports: Vec<PortFrontend<'a>>,
 }
 
@@ -75,7 +77,9 @@ impl<'a> Frontends<'a> {
                     })
                 })
                 .collect();
-            frontends.insert(key.clone(), ServiceFrontends { subject, addresses, mode, fail_policy, ports });
+            let unkept = unkept(service, &subject);
+            let frontend = ServiceFrontends { subject, addresses, mode, fail_policy, unkept, ports };
+            frontends.insert(key.clone(), frontend);
         }
         Self(frontends)
     }
@@ -90,6 +94,7 @@ impl<'a> Frontends<'a> {
         let mut claimed: BTreeMap<SocketAddr, ObjectKey> = BTreeMap::new();
         let mut all = Vec::new();
         for (key, service) in self.0 {
+            let mut balanced = false;
             for port in service.ports {
                 let mut addresses = service.addresses.clone();
                 addresses.retain(|ip| match claimed.entry(SocketAddr::new(*ip, port.port.port)) {
@@ -106,6 +111,7 @@ impl<'a> Frontends<'a> {
                     continue;
                 }
                 let mode = mode(service.mode, &port, &service.subject, findings);
+                balanced |= mode != Mode::Pass;
                 all.push(Arc::new(Frontend {
                     key: port.cluster.key.clone(),
                     addresses,
@@ -117,6 +123,9 @@ impl<'a> Frontends<'a> {
                         .map(|entries| Router::new(vec![Section { hostname: None, entries }])),
                     cluster: port.cluster,
                 }));
+            }
+            if balanced {
+                findings.extend(service.unkept);
             }
         }
         all
@@ -199,6 +208,23 @@ fn cluster_ips(service: &Service, subject: &Subject, findings: &mut Vec<Diagnost
         }
     }
     ips
+}
+
+/// What a Service asks of whoever balances it, and Weir does not do.
+fn unkept(service: &Service, subject: &Subject) -> Vec<Diagnostic> {
+    let spec = &service.spec;
+    let asked = [
+        ("spec.sessionAffinity", &spec.session_affinity, "None"),
+        ("spec.internalTrafficPolicy", &spec.internal_traffic_policy, "Cluster"),
+        ("spec.trafficDistribution", &spec.traffic_distribution, ""),
+    ];
+    let unkept = asked.into_iter().filter_map(|(field, value, default)| {
+        let value = value.as_deref().filter(|value| *value != default && !value.is_empty())?;
+        let message = format!("`{value}` has no effect yet on calls that Weir balances");
+        let fix = format!("remove it, or leave the Service to others: annotation {}: pass", annotation::MODE);
+        Some(subject.warning(Code::FieldIgnored).field(field).message(message).fix(fix))
+    });
+    unkept.collect()
 }
 
 fn taken_address(subject: &Subject, address: &SocketAddr, by: &ObjectKey) -> Diagnostic {

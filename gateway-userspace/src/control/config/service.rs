@@ -49,6 +49,12 @@ pub struct ServiceSpec {
     pub selector: Option<Presence>,
     /// Endpoints that are not ready take traffic too.
     pub publish_not_ready_addresses: bool,
+    /// `None` when absent. Not supported: reported where Weir balances the Service.
+    pub session_affinity: Option<String>,
+    /// `Cluster` when absent. Not supported: reported where Weir balances the Service.
+    pub internal_traffic_policy: Option<String>,
+    /// No preference when absent. Not supported: reported where Weir balances the Service.
+    pub traffic_distribution: Option<String>,
 }
 
 /// ServicePort.

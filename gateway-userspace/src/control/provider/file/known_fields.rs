@@ -16,11 +16,9 @@ const METADATA: [&str; 10] = [
     "clusterName",
 ];
 
-const SERVICE: [&str; 13] = [
-    "sessionAffinity",
+const SERVICE: [&str; 10] = [
     "sessionAffinityConfig",
     "externalTrafficPolicy",
-    "internalTrafficPolicy",
     "ipFamilies",
     "ipFamilyPolicy",
     "externalIPs",
@@ -29,7 +27,6 @@ const SERVICE: [&str; 13] = [
     "loadBalancerClass",
     "allocateLoadBalancerNodePorts",
     "healthCheckNodePort",
-    "trafficDistribution",
 ];
 
 /// True for a field at `path` that needs no remark.
