@@ -1,12 +1,13 @@
 //! The whole gateway with captured pods: takeovers, pods that come and go, the end.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_tests::namespaces::Namespaces;
 use gateway_tests::pod::Node;
 use gateway_tests::pod::stand_in::{options, options_at};
 use gateway_tests::running::Running;
+use gateway_tests::wait;
 use gateway_userspace::bootstrap::Settings;
 use gateway_userspace::cli::admin_client;
 use gateway_userspace::ebpf::DatapathOptions;
@@ -90,11 +91,7 @@ spec: {{netns: {netns}}}
 }
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}: never came");
-        std::thread::yield_now();
-    }
+    wait::wait_for(what, Duration::from_secs(60), || done().then_some(())).unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use gateway_tests::pod::client::Seen;
 use gateway_tests::pod::{Node, Pod, ensure_bpffs};
+use gateway_tests::wait;
 use gateway_userspace::ebpf::{Datapath, DatapathOptions};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -156,11 +157,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Connects until `wanted` is seen, or fails after ten seconds.
+/// Looks until `wanted` is seen, or fails after ten seconds.
 pub(crate) fn wait_for(what: &str, mut wanted: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !wanted() {
-        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait::wait_for(what, Duration::from_secs(10), || wanted().then_some(())).unwrap();
 }

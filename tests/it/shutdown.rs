@@ -4,11 +4,12 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use gateway_tests::load::Load;
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{Options, Weir};
 use nix::sys::signal::Signal;
 
-use crate::fixture::{LONGEST, Replica, Site, exchange, read_answer, wait_requests};
+use crate::fixture::{LONGEST, Replica, Running, Site, exchange, read_answer, wait_requests};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
 
@@ -73,19 +74,28 @@ fn a_gateway_with_nothing_in_flight_ends_at_once_and_leaves_no_socket_behind() {
 }
 
 #[test]
-fn a_gateway_is_replaced_without_a_failed_request_of_http1_clients() {
-    let one = Replica::start("one");
-    let site = Site::with_shop(&[&one]);
-    let mut weir = site.start();
-    let load = site.load("/");
-    for generation in 0..3 {
+fn a_gateway_is_replaced_under_load_without_a_failed_request() {
+    for http2 in [false, true] {
+        let one = Replica::start("one");
+        let site = Site::with_shop(&[&one]);
+        let mut weir = site.start();
+        let load = Running::start(Load { http2, ..site.load_of("/") });
+        let mut served = 0;
+        for generation in 0..3 {
+            wait_requests(&weir, 100.0);
+            let options = Options { name: format!("next-{generation}"), ..site.options() };
+            let next = Weir::start(options.with(["--takeover"])).unwrap();
+            assert_eq!(weir.wait(LONGEST).unwrap().code(), Some(0), "{}", weir.errors());
+            served += weir.access_log().lines().count();
+            weir = next;
+        }
         wait_requests(&weir, 100.0);
-        let options = Options { name: format!("next-{generation}"), ..site.options() };
-        let next = Weir::start(options.with(["--takeover"])).unwrap();
-        assert_eq!(weir.wait(LONGEST).unwrap().code(), Some(0), "{}", weir.errors());
-        weir = next;
+        let tally = load.finish();
+        assert_eq!(tally.failed, 0, "HTTP/2 {http2}: {tally:?}");
+        weir.signal(Signal::SIGTERM).unwrap();
+        weir.wait(LONGEST).unwrap();
+        served += weir.access_log().lines().count();
+        // What a client sends again after a GOAWAY was not served before.
+        assert_eq!(served as u64, tally.ok, "HTTP/2 {http2}: {tally:?}");
     }
-    wait_requests(&weir, 100.0);
-    let tally = load.finish();
-    assert_eq!(tally.failed, 0, "{tally:?}");
 }

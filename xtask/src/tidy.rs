@@ -138,3 +138,11 @@ fn collect(dir: &Path, paths: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// The lines that a rule finds in a text.
+#[cfg(test)]
+fn findings(rule: fn(&Source, &mut Vec<Finding>), path: &str, text: &str) -> Vec<usize> {
+    let mut findings = Vec::new();
+    rule(&Source::new(path.to_owned(), text.to_owned()), &mut findings);
+    findings.into_iter().map(|finding| finding.line).collect()
+}

@@ -15,10 +15,18 @@ use super::Load;
 /// What a request failed of, as the tally names it.
 pub(super) type Failure = Cow<'static, str>;
 
+/// The server ends the connection in good order and has not looked at the request (RFC 9113 6.8), or it was
+/// not sent any more: what any HTTP/2 client sends again on a new connection.
+const UNPROCESSED: &str = "goaway";
+/// So often a request is sent again.
+const REPEATS_MAX: u64 = 3;
+
 /// A whole answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// How often the request was sent again after a GOAWAY.
+    pub(super) repeats: u64,
     pub(super) replica: Option<String>,
 }
 
@@ -45,11 +53,17 @@ impl<'l> Client<'l> {
     }
 
     pub(super) async fn request(&mut self) -> Result<Answer, Failure> {
-        let outcome = self.exchange().await;
-        if outcome.is_err() || !self.load.keep_alive {
-            self.reset();
+        let mut repeats = 0;
+        loop {
+            let outcome = self.exchange().await;
+            if outcome.is_err() || !self.load.keep_alive {
+                self.reset();
+            }
+            match outcome {
+                Err(kind) if kind == UNPROCESSED && repeats < REPEATS_MAX => repeats += 1,
+                outcome => return outcome.map(|answer| Answer { repeats, ..answer }),
+            }
         }
-        outcome
     }
 
     async fn exchange(&mut self) -> Result<Answer, Failure> {
@@ -68,7 +82,7 @@ impl<'l> Client<'l> {
         if closes {
             self.reset();
         }
-        Ok(Answer { status, replica })
+        Ok(Answer { status, repeats: 0, replica })
     }
 
     fn build(&self) -> Result<Request<Empty<Bytes>>, Failure> {
@@ -132,6 +146,13 @@ fn kind_of(error: &hyper::Error) -> Failure {
     }
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>()
+            && error.is_go_away()
+            && error.is_remote()
+            && error.reason() == Some(h2::Reason::NO_ERROR)
+        {
+            return UNPROCESSED.into();
+        }
         if let Some(io) = cause.downcast_ref::<io::Error>() {
             return io.kind().to_string().into();
         }

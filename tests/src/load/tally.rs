@@ -18,6 +18,9 @@ pub struct Tally {
     pub ok: u64,
     /// The rest.
     pub failed: u64,
+    /// Requests that were sent again because a GOAWAY said that they had not been looked at.
+    #[serde(default)]
+    pub repeated: u64,
     /// Failures by kind: `connect_refused`, `reset`, `status_503`, `timeout`, …
     pub errors: BTreeMap<String, u64>,
     /// Answers by status.
@@ -44,6 +47,7 @@ impl Tally {
 
     fn add_answer(&mut self, answer: Answer) {
         *self.status.entry(answer.status).or_default() += 1;
+        self.repeated += answer.repeats;
         if answer.status >= 500 {
             self.failed += 1;
             *self.errors.entry(format!("status_{}", answer.status)).or_default() += 1;

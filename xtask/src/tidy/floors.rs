@@ -98,13 +98,7 @@ pub(super) fn unsafe_code(source: &Source, findings: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Finding, Source};
-
-    fn findings(rule: fn(&Source, &mut Vec<Finding>), path: &str, text: &str) -> Vec<usize> {
-        let mut findings = Vec::new();
-        rule(&Source::new(path.to_owned(), text.to_owned()), &mut findings);
-        findings.into_iter().map(|finding| finding.line).collect()
-    }
+    use super::super::findings;
 
     #[test]
     fn control_and_proxy_may_import_snapshot_and_not_each_other() {

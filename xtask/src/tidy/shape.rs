@@ -98,13 +98,7 @@ pub(super) fn leftovers(source: &Source, findings: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Finding, Source};
-
-    fn findings(rule: fn(&Source, &mut Vec<Finding>), path: &str, text: &str) -> Vec<usize> {
-        let mut findings = Vec::new();
-        rule(&Source::new(path.to_owned(), text.to_owned()), &mut findings);
-        findings.into_iter().map(|finding| finding.line).collect()
-    }
+    use super::super::findings;
 
     #[test]
     fn a_file_begins_with_a_sentence() {
