@@ -74,6 +74,23 @@ fn a_gateway_with_nothing_in_flight_ends_at_once_and_leaves_no_socket_behind() {
 }
 
 #[test]
+fn a_shutdown_under_load_leaves_no_request_that_was_served_without_its_answer() {
+    for http2 in [false, true] {
+        let one = Replica::start("one");
+        let site = Site::with_shop(&[&one]);
+        let mut weir = site.start();
+        let load = Running::start(Load { http2, ..site.load_of("/") });
+        wait_requests(&weir, 200.0);
+        weir.signal(Signal::SIGTERM).unwrap();
+        assert_eq!(weir.wait(LONGEST).unwrap().code(), Some(0), "{}", weir.errors());
+        let tally = load.finish();
+        // Connections that nobody had accepted yet are refused or reset: there is no successor.
+        assert_eq!(weir.access_log().lines().count() as u64, tally.ok, "HTTP/2 {http2}: {tally:?}");
+        assert!(tally.ok >= 200, "{tally:?}");
+    }
+}
+
+#[test]
 fn a_gateway_is_replaced_under_load_without_a_failed_request() {
     for http2 in [false, true] {
         let one = Replica::start("one");
