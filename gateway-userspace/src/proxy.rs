@@ -5,6 +5,7 @@ pub mod clock;
 pub mod executor;
 pub mod filter;
 pub mod http;
+pub mod http2;
 pub mod listener;
 pub mod recorder;
 pub mod shutdown;

@@ -25,8 +25,10 @@ pub(super) fn codemap(sources: &[Source], findings: &mut Vec<Finding>) {
 
 /// The folders of an indented tree: `proxy/` with `  http/` below it gives `proxy/` and `proxy/http/`.
 fn mapped(map: &str) -> BTreeSet<String> {
-    let is_folder =
-        |word: &&str| word.ends_with('/') && word.chars().all(|c| c.is_ascii_lowercase() || "_/".contains(c));
+    let is_folder = |word: &&str| {
+        word.ends_with('/')
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/".contains(c))
+    };
     let mut above: Vec<(usize, String)> = Vec::new();
     let mut mapped = BTreeSet::new();
     for line in map.lines() {

@@ -1,4 +1,4 @@
-//! One downstream HTTP connection, by hyper's codecs. Nothing else knows hyper's server.
+//! One downstream HTTP/1 connection, by hyper's codec.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -13,9 +13,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -23,7 +23,6 @@ use super::body::ResponseBody;
 use super::connection::{Busy, Connection};
 use super::request::handle;
 use super::stream::ClientStream;
-use crate::proxy::executor::LocalExecutor;
 use crate::proxy::upstream::body::RequestBody;
 use crate::reason::Reason;
 
@@ -45,21 +44,6 @@ pub async fn serve_http1(connection: Rc<Connection>, tcp: TcpStream, read: Bytes
         .header_read_timeout(None)
         .serve_connection(io, service)
         .with_upgrades();
-    drive(&connection, serving, |serving| serving.graceful_shutdown()).await;
-}
-
-/// Serves HTTP/2 until the connection ends. `read` was read from it already.
-pub async fn serve_http2(connection: Rc<Connection>, tcp: TcpStream, read: Bytes) {
-    let limits = Arc::clone(&connection.proxy.limits);
-    let io = TokioIo::new(ClientStream::new(tcp, read, Arc::clone(&connection.stream)));
-    let service = service_fn(|request| answer(&connection, request));
-    let serving = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.http2_streams_max)
-        .initial_stream_window_size(limits.http2_stream_window)
-        .initial_connection_window_size(limits.http2_connection_window)
-        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
-        .serve_connection(io, service);
     drive(&connection, serving, |serving| serving.graceful_shutdown()).await;
 }
 
@@ -103,7 +87,7 @@ where
         () = shutdown.started() => Ended::Asked,
         ended = poll_fn(|cx| watchdog.poll(cx, serving.as_mut())) => ended,
     };
-    if matches!(ended, Ended::Asked) && connection.is_http1() {
+    if matches!(ended, Ended::Asked) {
         // Closed between two requests, it may be closed under the next one, which is on its way. An
         // answer that says it is the last leaves no doubt; only who sends nothing is closed without.
         let farewell = connection.has_begun().then(|| connection.proxy.limits.drain_idle_timeout);
@@ -202,7 +186,7 @@ impl<'a> Watchdog<'a> {
             let since = *self.half_closed.get_or_insert(since);
             return Some((since + limits.half_close_timeout, Ended::HalfClosed));
         };
-        if self.connection.is_http1() && stream.received.load(Ordering::Relaxed) {
+        if stream.received.load(Ordering::Relaxed) {
             let since = *self.first_byte.get_or_insert_with(Instant::now);
             return Some((since + limits.request_head_timeout, Ended::UnfinishedHead));
         }

@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 
 use super::detect::{Detected, detect};
 use crate::proxy::http::connection::Connection;
-use crate::proxy::http::server::{serve_http1, serve_http2};
+use crate::proxy::http::server::serve_http1;
+use crate::proxy::http2;
 use crate::proxy::shutdown::Shutdown;
 use crate::proxy::tcp;
 use crate::proxy::{Downstream, Ingress, Proxy};
@@ -74,7 +75,7 @@ async fn http(
         Ok(Some((Detected::Http1, read))) if allows_http1 => {
             serve_http1(new(Protocol::Http1), stream, read).await;
         }
-        Ok(Some((Detected::Http2Preface, read))) => serve_http2(new(Protocol::Http2), stream, read).await,
+        Ok(Some((Detected::Http2Preface, read))) => http2::serve(new(Protocol::Http2), stream, read).await,
         // The client has gone without a byte.
         Ok(None) => {}
         Ok(Some(_)) => proxy.observe.rejected(Reason::ClientProtocol),
