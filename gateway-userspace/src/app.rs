@@ -258,7 +258,8 @@ fn build(settings: &Settings, inherited: Inherited, drain: &DrainTrigger) -> any
 
     let destinations = Arc::new(kernel.destinations());
     let context =
-        WorkerContext::new(Arc::clone(&store), Arc::clone(&limits), Arc::new(NetnsSockets), destinations);
+        WorkerContext::new(Arc::clone(&store), Arc::clone(&limits), Arc::new(NetnsSockets), destinations)
+            .with_trusted(settings.trusted.clone());
     let workers = Workers::start(settings.workers, &context, &telemetry).context("cannot start workers")?;
     let parts = Parts {
         limits,

@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::ebpf::PIN_ROOT;
 use crate::limits::Limits;
+use crate::proxy::http::headers::forwarded::TrustedProxies;
 use crate::telemetry::access_log::AccessLogOptions;
 
 /// Longest path of a Unix socket, bytes (`sun_path` of unix(7), without the final NUL).
@@ -45,6 +46,8 @@ pub enum Capture {
 pub struct Settings {
     /// The folder of YAML.
     pub config: PathBuf,
+    /// The proxies in front of Gateways whose `X-Forwarded-*` headers are believed.
+    pub trusted: TrustedProxies,
     /// Where the admin socket is made.
     pub admin_socket: PathBuf,
     /// TCP address that serves the read-only part of the admin API too, if any.
@@ -72,6 +75,7 @@ impl Settings {
     pub fn new(config: PathBuf, admin_socket: PathBuf) -> Self {
         Self {
             config,
+            trusted: TrustedProxies::default(),
             admin_socket,
             admin_address: None,
             workers: default_workers(),

@@ -24,8 +24,12 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Request line and headers of one request, bytes.
     pub header_bytes_max: usize,
+    /// Target of one request, path and query, bytes.
+    pub target_bytes_max: usize,
     /// Header fields of one request.
     pub header_fields_max: usize,
+    /// How often one request may come to listeners of Gateways before it counts as going in a circle.
+    pub passes_max: u32,
     /// Concurrent streams of one downstream HTTP/2 connection.
     pub http2_streams_max: u32,
     /// Flow-control window of one HTTP/2 stream, bytes.
@@ -102,8 +106,10 @@ impl Default for Limits {
             half_close_timeout: Duration::from_secs(10),
             stream_idle_timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(2),
-            header_bytes_max: 60 * 1024,
+            header_bytes_max: 32 * 1024,
+            target_bytes_max: 8 * 1024,
             header_fields_max: 100,
+            passes_max: 3,
             http2_streams_max: 100,
             http2_stream_window: 64 * 1024,
             http2_connection_window: 8 * 1024 * 1024,

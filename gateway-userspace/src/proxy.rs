@@ -28,6 +28,7 @@ use crate::limits::Limits;
 use crate::snapshot::store::SnapshotStore;
 use crate::telemetry::record::{Observe, PodId};
 use admission::Admission;
+use http::headers::forwarded::TrustedProxies;
 use shutdown::Shutdown;
 use upstream::health::HealthTable;
 use upstream::registry::Registry;
@@ -65,6 +66,7 @@ pub struct Proxy {
     pub(crate) destinations: Arc<dyn OriginalDestinations>,
     pub(crate) observe: Rc<dyn Observe>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) trusted: Arc<TrustedProxies>,
     pub(crate) upstream: Registry,
     /// Downstream connections of this worker.
     open: Cell<usize>,
@@ -92,6 +94,7 @@ impl Proxy {
         destinations: Arc<dyn OriginalDestinations>,
         observe: Rc<dyn Observe>,
         shared: Arc<Shared>,
+        trusted: Arc<TrustedProxies>,
     ) -> Self {
         let upstream = Registry::new(Arc::clone(&limits), Arc::clone(&shared.health));
         Self {
@@ -102,6 +105,7 @@ impl Proxy {
             destinations,
             observe,
             shared,
+            trusted,
             open: Cell::new(0),
             accepting: Cell::new(0),
             none_open: Notify::new(),
@@ -186,7 +190,7 @@ impl Ingress {
 
 /// One accepted connection.
 pub struct Downstream {
-    /// Peer address as `accept` gave it.
+    /// Peer address, IPv4 as IPv4.
     pub peer: SocketAddr,
     /// The Service address that was dialled, or the gateway listener's own.
     pub destination: SocketAddr,

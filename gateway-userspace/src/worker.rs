@@ -19,6 +19,7 @@ use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::limits::Limits;
+use crate::proxy::http::headers::forwarded::TrustedProxies;
 use crate::proxy::listener::accept::Listening;
 use crate::proxy::shutdown::Shutdown;
 use crate::proxy::upstream::pool::SWEEP_INTERVAL;
@@ -74,6 +75,7 @@ pub struct WorkerContext {
     sockets: Arc<dyn SocketFactory>,
     destinations: Arc<dyn OriginalDestinations>,
     shared: Arc<Shared>,
+    trusted: Arc<TrustedProxies>,
 }
 
 impl WorkerContext {
@@ -84,7 +86,12 @@ impl WorkerContext {
         sockets: Arc<dyn SocketFactory>,
         destinations: Arc<dyn OriginalDestinations>,
     ) -> Self {
-        Self { store, limits, sockets, destinations, shared: Arc::default() }
+        Self { store, limits, sockets, destinations, shared: Arc::default(), trusted: Arc::default() }
+    }
+
+    /// The proxies in front of Gateways that are believed; without this there are none.
+    pub fn with_trusted(self, trusted: TrustedProxies) -> Self {
+        Self { trusted: Arc::new(trusted), ..self }
     }
 }
 
@@ -152,8 +159,10 @@ impl Worker {
         let (commands, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let local = LocalSet::new();
-            let WorkerContext { store, limits, sockets, destinations, shared } = context;
-            let proxy = Rc::new(Proxy::new(store, limits, sockets, destinations, observe().into(), shared));
+            let WorkerContext { store, limits, sockets, destinations, shared, trusted } = context;
+            let observe = observe().into();
+            let proxy = Proxy::new(store, limits, sockets, destinations, observe, shared, trusted);
+            let proxy = Rc::new(proxy);
             let worker = Self { proxy, pods: FxHashMap::default(), gateways: FxHashMap::default() };
             local.block_on(&runtime, worker.run(receiver));
         })?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 
 use super::{Failure, Verdict};
 use crate::app;
@@ -12,6 +13,7 @@ use crate::bootstrap::{self, Capture, Settings};
 use crate::control::config::duration;
 use crate::ebpf::PIN_ROOT;
 use crate::limits::Limits;
+use crate::proxy::http::headers::forwarded::TrustedProxies;
 use crate::telemetry::access_log::{AccessLogOptions, LogFormat, LogMode, LogTarget};
 use crate::telemetry::logging::{self, LoggingOptions};
 
@@ -73,6 +75,14 @@ pub struct RunArgs {
     /// Replace the gateway that runs here: it hands its ports and pods over, drains and ends
     #[arg(long)]
     takeover: bool,
+    /// A network whose proxies are believed when they say, in X-Forwarded-* headers, where a request to
+    /// a Gateway comes from; can be repeated [default: nobody is believed]
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxy: Vec<IpNet>,
+    /// How many proxies a request to a Gateway comes through; without --trusted-proxy from any network
+    /// [default: as many as --trusted-proxy names]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    trusted_hops: Option<u8>,
     /// How long requests in flight may take after SIGTERM, as 30s or 1m30s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     drain_timeout: Duration,
@@ -132,6 +142,10 @@ fn resolve(args: RunArgs) -> Result<Settings, Failure> {
     };
     let settings = Settings {
         config: args.config,
+        trusted: TrustedProxies {
+            networks: args.trusted_proxy,
+            hops: args.trusted_hops.map_or(0, usize::from),
+        },
         admin_socket: args.admin_socket.unwrap_or_else(bootstrap::default_admin_socket),
         admin_address: args.admin_address,
         workers: args.workers.map_or_else(bootstrap::default_workers, usize::from),

@@ -3,9 +3,7 @@
 //! Nothing here copies a header map; most messages pass with a few look-ups and no allocation.
 
 pub mod authority;
-
-use std::fmt::Write;
-use std::net::IpAddr;
+pub mod forwarded;
 
 use bytes::Bytes;
 use http::header::{
@@ -52,6 +50,9 @@ pub enum HeadError {
     /// Weir opens no tunnels.
     #[error("CONNECT is not allowed")]
     Connect,
+    /// `Content_Length`: for CGI and its heirs that is the length.
+    #[error("the request has a header field that some servers take for another")]
+    Shadow,
 }
 
 impl HeadError {
@@ -61,7 +62,9 @@ impl HeadError {
             Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Host | Self::Authority | Self::Length | Self::Target => StatusCode::BAD_REQUEST,
+            Self::Host | Self::Authority | Self::Length | Self::Target | Self::Shadow => {
+                StatusCode::BAD_REQUEST
+            }
         }
     }
 }
@@ -83,6 +86,9 @@ pub fn check_request(
         return Err(HeadError::Target);
     }
     check_framing(version, headers)?;
+    if headers.keys().any(is_shadow) {
+        return Err(HeadError::Shadow);
+    }
     match headers.get(EXPECT) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(HeadError::Expectation),
         _ => Ok(()),
@@ -106,6 +112,11 @@ fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), HeadError>
     };
     let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
     if is_number && lengths.all(|other| other == length) { Ok(()) } else { Err(HeadError::Length) }
+}
+
+/// A field that is not about the framing here, and is to a server that reads `_` as `-`.
+fn is_shadow(name: &HeaderName) -> bool {
+    [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|known| name != known && forwarded::is_like(name, known))
 }
 
 /// The protocol that the client asks to switch to (RFC 9110 7.8). Ask before `strip_hop_by_hop`.
@@ -199,58 +210,6 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     }
     if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
         headers.insert(COOKIE, joined);
-    }
-}
-
-/// What happens to the headers that say where a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwarded {
-    /// They are the business of the two pods.
-    Pass,
-    /// The client is not trusted: what it says is replaced by what its connection shows.
-    Overwrite,
-}
-
-/// Sets or leaves `X-Forwarded-*`, as `forwarded` says. `authority` is the request's host and port.
-pub fn set_forwarded(
-    headers: &mut HeaderMap,
-    forwarded: Forwarded,
-    peer: IpAddr,
-    scheme: &'static str,
-    authority: &str,
-) {
-    match forwarded {
-        Forwarded::Pass => {}
-        Forwarded::Overwrite => {
-            remove_claims(headers);
-            headers.insert(X_FORWARDED_FOR, address_value(peer));
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-            if let Ok(host) = HeaderValue::from_str(authority) {
-                headers.insert(X_FORWARDED_HOST, host);
-            }
-        }
-    }
-}
-
-/// Removes what only a trusted proxy may say.
-fn remove_claims(headers: &mut HeaderMap) {
-    let is_claim = |name: &HeaderName| {
-        *name == FORWARDED
-            || *name == X_REAL_IP
-            || ["x-forwarded-", "x-envoy-", "x-weir-"].iter().any(|prefix| name.as_str().starts_with(prefix))
-    };
-    let claims: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
-    for name in claims {
-        headers.remove(name);
-    }
-}
-
-fn address_value(address: IpAddr) -> HeaderValue {
-    let mut text = String::with_capacity(39);
-    let written = write!(text, "{}", address.to_canonical());
-    match HeaderValue::try_from(text) {
-        Ok(value) if written.is_ok() => value,
-        _ => HeaderValue::from_static("unknown"),
     }
 }
 

@@ -9,7 +9,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 
 use super::body::{Relayed, ResponseBody};
 use super::connection::{Connection, Serving};
-use super::headers::{self, Forwarded, authority};
+use super::headers::forwarded::{self, Forwarded};
+use super::headers::{self, authority};
 use super::respond::{self, Manner, Refusal};
 use super::upgrade::Upgrade;
 use super::{grpc, path, translate};
@@ -125,8 +126,12 @@ impl<'a> Exchange<'a> {
     /// Refuses what has more than one meaning, and brings the rest into the form that everything
     /// after this goes by: routes, filters, the record and the endpoint see the same request.
     fn check(&self, parts: &mut request::Parts, recorder: &mut Recorder) -> Result<Option<Upgrade>, Refusal> {
-        if parts.headers.len() > self.connection.proxy.limits.header_fields_max {
+        let limits = &self.connection.proxy.limits;
+        if parts.headers.len() > limits.header_fields_max {
             return Err(Refusal::HeaderFields);
+        }
+        if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.target_bytes_max) {
+            return Err(Refusal::TargetLength);
         }
         headers::check_request(parts.version, &parts.method, &parts.uri, &parts.headers)?;
         let target = parts.uri.path_and_query().map(path::normalize_target);
@@ -140,13 +145,18 @@ impl<'a> Exchange<'a> {
         // What the server attached to the request is not for the endpoint's connection.
         parts.extensions = http::Extensions::new();
         headers::strip_hop_by_hop(&mut parts.headers);
-        let Downstream { peer, ingress, .. } = &self.connection.downstream;
+        let Connection { proxy, downstream: Downstream { peer, ingress, .. }, .. } = &**self.connection;
         let forwarded = match ingress {
             Ingress::Pod(_) => Forwarded::Pass,
-            Ingress::Gateway(_) => Forwarded::Overwrite,
+            Ingress::Gateway(_) => Forwarded::Overwrite(&proxy.trusted),
         };
+        if matches!(ingress, Ingress::Gateway(_))
+            && forwarded::count_pass(&mut parts.headers) > limits.passes_max
+        {
+            return Err(Reason::Loop.into());
+        }
         let authority = String::from_utf8_lossy(&recorder.record.authority);
-        headers::set_forwarded(&mut parts.headers, forwarded, peer.ip(), SCHEME, &authority);
+        forwarded::set_forwarded(&mut parts.headers, forwarded, peer.ip(), SCHEME, &authority);
         recorder.record.request_id = headers::ensure_request_id(&mut parts.headers, fastrand::u128(..));
         Ok(upgrade)
     }

@@ -23,6 +23,8 @@ pub enum Refusal {
     Path,
     /// It has more header fields than `Limits::header_fields_max`.
     HeaderFields,
+    /// Its target is longer than `Limits::target_bytes_max`.
+    TargetLength,
     /// A filter of its route redirects it.
     Redirect {
         /// 301, 302, 303, 307 or 308.
@@ -60,7 +62,7 @@ impl Refusal {
         match self {
             Self::Reason(reason) => Some(*reason),
             Self::Head(_) | Self::Path => Some(Reason::ClientProtocol),
-            Self::HeaderFields => Some(Reason::TooLarge),
+            Self::HeaderFields | Self::TargetLength => Some(Reason::TooLarge),
             Self::Redirect { .. } => None,
         }
     }
@@ -71,6 +73,7 @@ impl Refusal {
             Self::Head(error) => error.status(),
             Self::Path => StatusCode::BAD_REQUEST,
             Self::HeaderFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetLength => StatusCode::URI_TOO_LONG,
             Self::Redirect { status, .. } => *status,
         }
     }
@@ -81,6 +84,7 @@ impl Refusal {
             Self::Head(error) => format!("weir: {error}\n"),
             Self::Path => "weir: the path of the request has no single meaning\n".to_owned(),
             Self::HeaderFields => "weir: the request has too many header fields\n".to_owned(),
+            Self::TargetLength => "weir: the target of the request is too long\n".to_owned(),
             Self::Redirect { .. } => String::new(),
         }
     }
@@ -88,9 +92,9 @@ impl Refusal {
     /// What follows on the connection could be another request's bytes, or not.
     fn closes(&self) -> bool {
         match self {
-            Self::Head(_) | Self::HeaderFields => true,
+            Self::Head(_) | Self::Path | Self::HeaderFields | Self::TargetLength => true,
             Self::Reason(reason) => *reason == Reason::ClientProtocol,
-            Self::Path | Self::Redirect { .. } => false,
+            Self::Redirect { .. } => false,
         }
     }
 }

@@ -104,6 +104,8 @@ impl Listening {
             return proxy.observe.rejected(Reason::Overflow);
         };
         let ingress = self.ingress.clone();
+        // An IPv4 client of a dual-stack socket is an IPv4 client.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let downstream = Downstream { peer, destination, ingress, admission };
         tokio::task::spawn_local(connection::serve(
             Rc::clone(proxy),
