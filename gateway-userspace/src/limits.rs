@@ -34,9 +34,32 @@ pub struct Limits {
     pub http2_streams_max: u32,
     /// Flow-control window of one HTTP/2 stream, bytes.
     pub http2_stream_window: u32,
-    /// Flow-control window of one HTTP/2 connection, bytes. It also bounds small frames that wait to
-    /// be read: 512 bytes of it allow one frame, and one too many ends the connection (crate `h2`).
+    /// Flow-control window of one downstream HTTP/2 connection, bytes.
     pub http2_connection_window: u32,
+    /// Flow-control window of one upstream HTTP/2 connection, bytes. It also bounds small frames that wait
+    /// to be read: 512 bytes of it allow one frame, and one too many ends the connection (crate `h2`).
+    pub http2_upstream_window: u32,
+    /// Bytes of answers that wait to be written, per stream of a downstream HTTP/2 connection.
+    pub http2_send_buffer: u32,
+    /// Frames of bodies with next to no bytes that may wait to be read on a downstream HTTP/2 connection.
+    pub http2_small_frames_max: usize,
+    /// A downstream HTTP/2 connection with no request on it.
+    pub http2_idle_timeout: Duration,
+    /// Silence of an HTTP/2 client after which it is asked whether it is there.
+    pub http2_ping_interval: Duration,
+    /// How long it may take to answer that.
+    pub http2_ping_timeout: Duration,
+    /// Control frames (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, unknown) at once on a downstream
+    /// HTTP/2 connection, beyond those that answers bring with them.
+    pub http2_control_burst: u32,
+    /// Requests at once that are reset before their answer, and errors that reset a stream.
+    pub http2_resets_burst: u32,
+    /// Streams at once above `http2_streams_max`; each is refused, too many end the connection.
+    pub http2_refused_burst: u32,
+    /// How many of each of these come back per second.
+    pub http2_frames_per_second: u32,
+    /// How long a client may take no byte of an answer that waits for it.
+    pub response_stall_timeout: Duration,
     /// Captured pods of this node.
     pub pods_max: usize,
     /// How often captured pods are looked at: is the namespace still there, are its addresses the same.
@@ -112,7 +135,18 @@ impl Default for Limits {
             passes_max: 3,
             http2_streams_max: 100,
             http2_stream_window: 64 * 1024,
-            http2_connection_window: 8 * 1024 * 1024,
+            http2_connection_window: 1024 * 1024,
+            http2_upstream_window: 8 * 1024 * 1024,
+            http2_send_buffer: 64 * 1024,
+            http2_small_frames_max: 16 * 1024,
+            http2_idle_timeout: Duration::from_secs(300),
+            http2_ping_interval: Duration::from_secs(60),
+            http2_ping_timeout: Duration::from_secs(20),
+            http2_control_burst: 1000,
+            http2_resets_burst: 100,
+            http2_refused_burst: 1000,
+            http2_frames_per_second: 10,
+            response_stall_timeout: Duration::from_secs(30),
             pods_max: 1024,
             pod_check_interval: Duration::from_millis(500),
             pod_connections_max: 8192,

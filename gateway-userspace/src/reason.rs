@@ -53,6 +53,8 @@ pub enum Reason {
     SelfCall,
     /// The configuration of this listener, route or Service is broken.
     Config,
+    /// The client sent more frames that lead to nothing, or resets, than a connection may.
+    ClientFlood,
 }
 
 /// What a reason is called elsewhere.
@@ -68,7 +70,7 @@ struct Names {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoRoute,
         Self::InvalidBackend,
         Self::UnsupportedFilter,
@@ -91,6 +93,7 @@ impl Reason {
         Self::Loop,
         Self::SelfCall,
         Self::Config,
+        Self::ClientFlood,
     ];
 
     const fn names(self) -> Names {
@@ -125,6 +128,7 @@ impl Reason {
             Self::Loop => n("loop", "proxy_loop_detected", "-", 508),
             Self::SelfCall => n("self_call", "http_request_denied", "-", 403),
             Self::Config => n("config", "proxy_configuration_error", "NC", 500),
+            Self::ClientFlood => n("client_flood", "http_protocol_error", "DPE", 429),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod connection;
+pub mod date;
 pub mod grpc;
 pub mod headers;
 pub mod path;

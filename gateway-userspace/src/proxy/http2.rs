@@ -1,53 +1,78 @@
-//! One downstream HTTP/2 connection, from its preface to its last frame.
+//! One downstream HTTP/2 connection, from its preface to its last frame. Nothing else knows h2's server.
 
-mod body;
 mod connection;
-mod stream;
+mod exchange;
+mod frame;
+mod guard;
+mod watched;
 
-use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use h2::server::Builder;
 use tokio::net::TcpStream;
 
-use crate::proxy::executor::LocalExecutor;
+use crate::limits::Limits;
 use crate::proxy::http::connection::Connection;
-use crate::proxy::http::request::handle;
-use crate::proxy::upstream::body::RequestBody;
-use body::AnswerBody;
-use connection::{Streams, drive};
-use stream::Prefixed;
+use crate::reason::Reason;
+use connection::Session;
+use watched::{Watch, Watched};
 
-/// Serves HTTP/2 until the connection ends. `read` was read from it already.
+/// What the codec counts for a small frame of a body that waits to be read.
+const SMALL_FRAME_COST: usize = 256;
+
+/// Serves HTTP/2 until the connection ends. `read` was read from it already, the preface first.
 pub async fn serve(connection: Rc<Connection>, tcp: TcpStream, read: Bytes) {
     let limits = Arc::clone(&connection.proxy.limits);
-    let streams = Rc::new(Streams::new());
-    let service = service_fn(|request| answer(&connection, &streams, request));
-    let serving = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.http2_streams_max)
-        .initial_stream_window_size(limits.http2_stream_window)
-        .initial_connection_window_size(limits.http2_connection_window)
-        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
-        .serve_connection(TokioIo::new(Prefixed::new(tcp, read)), service);
-    drive(&connection, &streams, serving, |serving| serving.graceful_shutdown()).await;
+    let shutdown = &connection.shutdown;
+    let watch = Watch::new(&limits);
+    let stream = Watched::new(tcp, read, Rc::clone(&watch));
+    let handshake = tokio::select! {
+        biased;
+        handshake = tokio::time::timeout(limits.detect_timeout, builder(&limits).handshake(stream)) => handshake,
+        () = shutdown.is_cut() => return,
+    };
+    let codec = match handshake {
+        Ok(Ok(codec)) => codec,
+        Ok(Err(_)) => return connection.reject(Reason::ClientProtocol),
+        Err(_) => return connection.reject(Reason::ClientTimeout),
+    };
+    let mut session = Session::new(&connection, codec, watch);
+    let mut ends = pin!(shutdown.started());
+    let mut is_ending = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut ends, if !is_ending => {
+                is_ending = true;
+                session.end();
+                continue;
+            }
+            () = shutdown.is_cut() => return,
+            accepted = poll_fn(|cx| session.poll(cx)) => accepted,
+        };
+        let Some((request, respond, open)) = accepted else {
+            return;
+        };
+        tokio::task::spawn_local(exchange::serve(Rc::clone(&connection), request, respond, open));
+    }
 }
 
-/// One request, from the codec's types to Weir's and back.
-fn answer(
-    connection: &Rc<Connection>,
-    streams: &Rc<Streams>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
-    let open = streams.open();
-    let silence_max = connection.proxy.limits.stream_idle_timeout;
-    let request = request.map(|incoming| RequestBody::new(incoming, silence_max));
-    let handled = handle(Rc::clone(connection), request);
-    async move { Ok(handled.await.map(|body| AnswerBody::new(body, open))) }
+/// The codec within its limits. Those on resets are the guard's own, which come back with time.
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.http2_streams_max)
+        .initial_window_size(limits.http2_stream_window)
+        .initial_connection_window_size(limits.http2_connection_window)
+        .data_frame_budget(limits.http2_small_frames_max.saturating_mul(SMALL_FRAME_COST))
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buffer_size(limits.http2_send_buffer as usize)
+        .max_pending_accept_reset_streams(limits.http2_streams_max as usize)
+        .max_concurrent_reset_streams(2 * limits.http2_streams_max as usize)
+        .max_local_error_reset_streams(None);
+    builder
 }

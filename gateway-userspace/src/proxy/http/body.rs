@@ -114,6 +114,11 @@ impl ResponseBody {
         self
     }
 
+    /// The client does not take it: what is left is not wanted any more.
+    pub fn give_up(mut self, reason: Reason) {
+        self.finish(Some(reason));
+    }
+
     /// A body without bytes may never be polled.
     fn ended_if_empty(mut self) -> Self {
         if self.is_end_stream() {

@@ -55,7 +55,7 @@ pub fn status_for(reason: Reason) -> GrpcStatus {
         Reason::UpstreamTimeout | Reason::ClientTimeout | Reason::IdleTimeout => {
             GrpcStatus::DEADLINE_EXCEEDED
         }
-        Reason::TooLarge => GrpcStatus::RESOURCE_EXHAUSTED,
+        Reason::TooLarge | Reason::ClientFlood => GrpcStatus::RESOURCE_EXHAUSTED,
         Reason::NoRoute => GrpcStatus::UNIMPLEMENTED,
         Reason::SelfCall => GrpcStatus::PERMISSION_DENIED,
         Reason::ClientProtocol | Reason::Loop => GrpcStatus::INTERNAL,

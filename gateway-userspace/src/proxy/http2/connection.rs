@@ -1,16 +1,24 @@
-//! How a connection ends: because it was idle, because it was asked to, or by itself.
+//! How a connection goes on and how it ends: by itself, for its silence, for a flood, or because it is asked to.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::server::{Connection as Codec, SendResponse};
+use h2::{Ping, PingPong, RecvStream};
+use http::Request;
 use tokio::time::{Instant, Sleep};
 
+use super::watched::{Watch, Watched};
+use crate::limits::Limits;
 use crate::proxy::http::connection::Connection;
 use crate::reason::Reason;
+
+/// How long the last words to a client may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The streams of one connection that are open.
 pub(super) struct Streams {
@@ -23,11 +31,11 @@ pub(super) struct Streams {
 pub(super) struct OpenStream(Rc<Streams>);
 
 impl Streams {
-    pub(super) fn new() -> Self {
-        Self { open: Cell::new(0), idle_since: Cell::new(Instant::now()) }
+    fn new() -> Rc<Self> {
+        Rc::new(Self { open: Cell::new(0), idle_since: Cell::new(Instant::now()) })
     }
 
-    pub(super) fn open(self: &Rc<Self>) -> OpenStream {
+    fn open(self: &Rc<Self>) -> OpenStream {
         self.open.set(self.open.get() + 1);
         OpenStream(Rc::clone(self))
     }
@@ -44,75 +52,177 @@ impl Drop for OpenStream {
     }
 }
 
-/// Why a connection is served no longer.
-enum Ended {
-    /// It was closed, in order or not.
-    Closed(hyper::Result<()>),
-    /// There was no request for too long.
+/// What has to happen when it has taken too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// The client is asked to go: there was no request for long.
     Idle,
+    /// The client owes frames, and is told so.
+    Frames,
+    /// The client is dead, or acts as if it were.
+    Silent,
+    /// It is time to see whether it is alive.
+    Ping,
 }
 
-/// Runs a connection to its end, in order when that is asked for.
-pub(super) async fn drive<C>(connection: &Connection, streams: &Streams, serving: C, end: fn(Pin<&mut C>))
-where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let limits = &connection.proxy.limits;
-    let shutdown = &connection.shutdown;
-    let mut serving = pin!(serving);
-    let mut watchdog = Watchdog::new(streams, limits.idle_timeout);
-    let mut ended = tokio::select! {
-        biased;
-        () = shutdown.started() => Ended::Idle,
-        ended = poll_fn(|cx| watchdog.poll(cx, serving.as_mut())) => ended,
-    };
-    if matches!(ended, Ended::Idle) {
-        end(serving.as_mut());
-        // The client is given a moment to close when it has nothing more to ask.
-        watchdog = Watchdog::new(streams, limits.request_head_timeout);
-        ended = tokio::select! {
-            () = shutdown.is_cut() => return,
-            ended = poll_fn(|cx| watchdog.poll(cx, serving.as_mut())) => ended,
-        };
-    }
-    if let Ended::Closed(Err(error)) = ended
-        && error.is_parse()
-    {
-        connection.reject(Reason::ClientProtocol);
-    }
-}
+/// A request, and the way to answer it.
+pub(super) type Accepted = (Request<RecvStream>, SendResponse<Bytes>, OpenStream);
 
-/// One coarse timer for a connection without requests.
-struct Watchdog<'a> {
-    streams: &'a Streams,
+/// One connection behind its codec.
+pub(super) struct Session<'a> {
+    connection: &'a Connection,
+    codec: Codec<Watched, Bytes>,
+    watch: Rc<Watch>,
+    streams: Rc<Streams>,
+    pings: Option<PingPong>,
+    /// When a PING was sent that is not answered yet.
+    pinged: Option<Instant>,
+    /// Idle times count from here at the earliest, and are this long.
+    idle_from: Instant,
     idle_timeout: Duration,
-    /// Idle times count from here at the earliest.
-    begin: Instant,
+    /// The client was asked to go.
+    is_ending: bool,
+    /// The connection is over; this is how long the client has to hear of it.
+    farewell: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
-impl<'a> Watchdog<'a> {
-    fn new(streams: &'a Streams, idle_timeout: Duration) -> Self {
-        let timer = Box::pin(tokio::time::sleep(idle_timeout));
-        Self { streams, idle_timeout, begin: Instant::now(), timer }
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        connection: &'a Connection,
+        mut codec: Codec<Watched, Bytes>,
+        watch: Rc<Watch>,
+    ) -> Self {
+        let limits = &connection.proxy.limits;
+        Self {
+            connection,
+            pings: codec.ping_pong(),
+            codec,
+            watch,
+            streams: Streams::new(),
+            pinged: None,
+            idle_from: Instant::now(),
+            idle_timeout: limits.http2_idle_timeout,
+            is_ending: false,
+            farewell: None,
+            timer: Box::pin(tokio::time::sleep(limits.detect_timeout)),
+        }
     }
 
-    /// Polls the connection, then looks at the time.
-    fn poll<C>(&mut self, context: &mut Context<'_>, serving: Pin<&mut C>) -> Poll<Ended>
-    where
-        C: Future<Output = hyper::Result<()>>,
-    {
-        if let Poll::Ready(result) = serving.poll(context) {
-            return Poll::Ready(Ended::Closed(result));
-        }
-        while self.timer.as_mut().poll(context).is_ready() {
-            let since = self.streams.idle_since().map(|since| since.max(self.begin));
-            match since.map(|since| since + self.idle_timeout) {
-                Some(at) if at <= Instant::now() => return Poll::Ready(Ended::Idle),
-                Some(at) => self.timer.as_mut().reset(at),
-                None => self.timer.as_mut().reset(Instant::now() + self.idle_timeout),
+    /// No new requests; those in flight finish.
+    pub(super) fn end(&mut self) {
+        self.is_ending = true;
+        self.codec.graceful_shutdown();
+        self.idle_from = Instant::now();
+        // The client is given a moment to close when it has nothing more to ask.
+        self.idle_timeout = self.limits().request_head_timeout;
+    }
+
+    /// The next request; `None` when the connection is over.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Accepted>> {
+        loop {
+            match self.codec.poll_accept(context) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    return Poll::Ready(Some((request, respond, self.streams.open())));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.report(&error);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {}
+            }
+            if self.farewell.is_none()
+                && let Some(flood) = self.watch.flood()
+            {
+                let peer = self.connection.downstream.peer;
+                tracing::info!(%peer, what = flood.as_str(), "an HTTP/2 client floods its connection, which is cut");
+                self.cut(h2::Reason::ENHANCE_YOUR_CALM, Reason::ClientFlood);
+                continue;
+            }
+            self.poll_pong(context);
+            match self.poll_due(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Due::Ping) => self.ping(),
+                Poll::Ready(Due::Frames) => self.cut(h2::Reason::PROTOCOL_ERROR, Reason::ClientTimeout),
+                Poll::Ready(Due::Silent) => {
+                    self.connection.reject(Reason::ClientTimeout);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Due::Idle) if !self.is_ending => self.end(),
+                Poll::Ready(Due::Idle) => return Poll::Ready(None),
             }
         }
-        Poll::Pending
+    }
+
+    fn limits(&self) -> &'a Limits {
+        &self.connection.proxy.limits
+    }
+
+    /// What is over was somebody's fault, or not.
+    fn report(&self, error: &h2::Error) {
+        if self.farewell.is_some() || !error.is_library() {
+            return;
+        }
+        let flooded = error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        self.connection.reject(if flooded { Reason::ClientFlood } else { Reason::ClientProtocol });
+    }
+
+    /// Ends the connection with all that is on it.
+    fn cut(&mut self, code: h2::Reason, reason: Reason) {
+        self.codec.abrupt_shutdown(code);
+        self.farewell = Some(Instant::now() + FAREWELL);
+        self.connection.reject(reason);
+    }
+
+    fn ping(&mut self) {
+        let sent = self.pings.as_mut().is_some_and(|pings| pings.send_ping(Ping::opaque()).is_ok());
+        self.pinged = sent.then(Instant::now);
+    }
+
+    fn poll_pong(&mut self, context: &mut Context<'_>) {
+        if self.pinged.is_some()
+            && self.pings.as_mut().is_some_and(|pings| pings.poll_pong(context).is_ready())
+        {
+            self.pinged = None;
+        }
+    }
+
+    /// One coarse timer for all that can take too long.
+    fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<Due> {
+        loop {
+            let (at, due) = self.next_due();
+            if self.timer.deadline() > at {
+                self.timer.as_mut().reset(at);
+            }
+            if self.timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if at <= Instant::now() {
+                return Poll::Ready(due);
+            }
+            self.timer.as_mut().reset(at);
+        }
+    }
+
+    fn next_due(&self) -> (Instant, Due) {
+        let (limits, watch) = (self.limits(), &self.watch);
+        if let Some(at) = self.farewell {
+            return (at, Due::Silent);
+        }
+        let last_read = watch.last_read();
+        let ping = match self.pinged {
+            // Whatever comes shows that it is alive.
+            Some(at) => (at.max(last_read) + limits.http2_ping_timeout, Due::Silent),
+            None => (last_read + limits.http2_ping_interval, Due::Ping),
+        };
+        let idle = self.streams.idle_since().map(|since| since.max(self.idle_from));
+        let others = [
+            watch.unbegun_since().map(|since| (since + limits.detect_timeout, Due::Frames)),
+            watch.incomplete_since().map(|since| (since + limits.request_head_timeout, Due::Frames)),
+            watch.unwritable_since().map(|since| (since + limits.response_stall_timeout, Due::Silent)),
+            idle.map(|since| (since + self.idle_timeout, Due::Idle)),
+        ];
+        others.into_iter().flatten().fold(ping, |first, next| if next.0 < first.0 { next } else { first })
     }
 }

@@ -240,6 +240,7 @@ async fn a_head_that_never_ends_is_given_up_and_an_idle_connection_is_closed() {
     let limits = Limits {
         request_head_timeout: Duration::from_millis(50),
         idle_timeout: Duration::from_millis(200),
+        http2_idle_timeout: Duration::from_millis(200),
         ..Limits::default()
     };
     let mut world = World::with(limits);

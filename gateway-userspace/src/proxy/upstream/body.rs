@@ -1,14 +1,18 @@
 //! The body of a request on its way to an endpoint: counted, watched for silence, never collected.
 
+mod http2;
+
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use self::http2::Http2Body;
 use super::forward::Broken;
 use crate::proxy::http::headers;
 use crate::proxy::recorder::Upload;
@@ -21,6 +25,9 @@ pub enum BodyError {
     /// The connection or stream it came on ended.
     #[error("the body ended before its time")]
     Broken(#[source] hyper::Error),
+    /// The client's HTTP/2 stream ended.
+    #[error("the client's stream ended before its time")]
+    Stream(#[source] h2::Error),
     /// A limit on time has passed.
     #[error("the body was given up: {0}")]
     GivenUp(Reason),
@@ -31,6 +38,8 @@ impl BodyError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Broken(error) => Broken::from(error).reason,
+            Self::Stream(error) if error.is_library() => Reason::ClientProtocol,
+            Self::Stream(_) => Reason::ClientClosed,
             Self::GivenUp(reason) => *reason,
         }
     }
@@ -41,10 +50,25 @@ impl BodyError {
     }
 }
 
+/// What a body comes on.
+enum Source {
+    Http1(Incoming),
+    Http2(Http2Body),
+}
+
+impl Source {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Http1(incoming) => Pin::new(incoming).poll_frame(context).map_err(BodyError::Broken),
+            Self::Http2(body) => body.poll_frame(context).map_err(BodyError::Stream),
+        }
+    }
+}
+
 /// The body of a request on its way to an endpoint.
 pub struct RequestBody {
     /// `None` when there is none, or none any more.
-    source: Option<Incoming>,
+    source: Option<Source>,
     upload: Rc<Upload>,
     silence: Silence,
 }
@@ -52,7 +76,13 @@ pub struct RequestBody {
 impl RequestBody {
     /// What the client sends.
     pub fn new(incoming: Incoming, silence_max: Duration) -> Self {
-        let source = (!incoming.is_end_stream()).then_some(incoming);
+        let source = (!incoming.is_end_stream()).then_some(Source::Http1(incoming));
+        Self { source, upload: Rc::default(), silence: Silence::new(silence_max) }
+    }
+
+    /// What the client sends on an HTTP/2 stream, of this length if it has said so.
+    pub fn http2(stream: RecvStream, length: Option<u64>, silence_max: Duration) -> Self {
+        let source = (!stream.is_end_stream()).then(|| Source::Http2(Http2Body::new(stream, length)));
         Self { source, upload: Rc::default(), silence: Silence::new(silence_max) }
     }
 
@@ -85,7 +115,7 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         this.upload.polled.set(true);
-        let Poll::Ready(polled) = Pin::new(source).poll_frame(context) else {
+        let Poll::Ready(polled) = source.poll_frame(context) else {
             ready!(this.silence.poll(context));
             this.give_up(Reason::ClientTimeout);
             return Poll::Ready(Some(Err(BodyError::GivenUp(Reason::ClientTimeout))));
@@ -106,18 +136,30 @@ impl Body for RequestBody {
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                let malformed = error.is_parse();
+                let malformed = match &error {
+                    BodyError::Broken(error) => error.is_parse(),
+                    BodyError::Stream(error) => error.is_library(),
+                    BodyError::GivenUp(_) => false,
+                };
                 this.give_up(if malformed { Reason::ClientProtocol } else { Reason::ClientClosed });
-                Some(Err(BodyError::Broken(error)))
+                Some(Err(error))
             }
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.as_ref().is_none_or(Body::is_end_stream)
+        match &self.source {
+            None => true,
+            Some(Source::Http1(incoming)) => incoming.is_end_stream(),
+            Some(Source::Http2(body)) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.source {
+            None => SizeHint::with_exact(0),
+            Some(Source::Http1(incoming)) => incoming.size_hint(),
+            Some(Source::Http2(body)) => body.size_hint(),
+        }
     }
 }

@@ -319,7 +319,7 @@ impl Pool {
         let (sender, connection) = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(proxy.limits.http2_stream_window)
-            .initial_connection_window_size(proxy.limits.http2_connection_window)
+            .initial_connection_window_size(proxy.limits.http2_upstream_window)
             .max_header_list_size(u32::try_from(proxy.limits.header_bytes_max).unwrap_or(u32::MAX))
             .handshake(TokioIo::new(stream))
             .await

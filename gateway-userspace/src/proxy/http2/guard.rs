@@ -1,0 +1,190 @@
+//! Pure: tells a client that floods the connection from one that works with it.
+//!
+//! What costs the gateway something and brings the client nothing is paid for from a few buckets of
+//! tokens: control frames, requests given up before their answer, errors that make us reset a stream,
+//! streams above the limit. They fill with time, and with the work that is done for the client, so that
+//! who works with the connection never runs out. CVE-2019-9512 and -9515 (PING, SETTINGS), CVE-2023-44487
+//! (rapid reset) and CVE-2025-8671 (resets that the server is made to send) all end here.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::frame::{Frame, Kind};
+use crate::limits::Limits;
+
+/// Control frames that an answered request brings: its priority, its window, a PING.
+const CREDIT_PER_ANSWER: u32 = 4;
+/// Control frames that each frame of a body brings: windows of stream and connection, a PING.
+const CREDIT_PER_DATA: u32 = 4;
+/// One more for as many bytes: some clients update the window for each piece that they read.
+const CREDIT_BYTES: u32 = 2048;
+
+/// Error codes of resets that are not the client's fault (RFC 9113 7): NO_ERROR, INTERNAL_ERROR, CANCEL.
+const BLAMELESS: [u32; 3] = [0, 2, 8];
+const REFUSED_STREAM: u32 = 7;
+
+/// What a connection is ended for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flood {
+    /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and the like.
+    ControlFrames,
+    /// Requests that were reset before they were answered.
+    Resets,
+    /// Frames that made us reset streams.
+    Errors,
+    /// Streams above the limit on parallel ones.
+    RefusedStreams,
+}
+
+impl Flood {
+    /// For people.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ControlFrames => "control frames",
+            Self::Resets => "requests reset before their answer",
+            Self::Errors => "stream errors",
+            Self::RefusedStreams => "streams above the limit",
+        }
+    }
+}
+
+/// Tokens that come back with time.
+#[derive(Debug)]
+struct Bucket {
+    tokens: u32,
+    burst: u32,
+    per_second: u32,
+    /// When tokens last came back, since the connection began.
+    filled: Duration,
+}
+
+impl Bucket {
+    const fn new(burst: u32, per_second: u32) -> Self {
+        Self { tokens: burst, burst, per_second, filled: Duration::ZERO }
+    }
+
+    fn fill(&mut self, now: Duration) {
+        let interval = Duration::from_secs(1) / self.per_second.max(1);
+        let elapsed = now.saturating_sub(self.filled);
+        let back = u32::try_from(elapsed.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u32::MAX);
+        if back > 0 {
+            self.filled = now;
+            self.give(back);
+        }
+    }
+
+    fn give(&mut self, tokens: u32) {
+        self.tokens = self.tokens.saturating_add(tokens).min(self.burst);
+    }
+
+    /// False when there is none left.
+    #[must_use]
+    fn take(&mut self) -> bool {
+        let had = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        had
+    }
+}
+
+/// The account of one connection.
+#[derive(Debug)]
+pub(super) struct Guard {
+    control: Bucket,
+    resets: Bucket,
+    errors: Bucket,
+    refused: Bucket,
+    /// Streams whose answer has not begun.
+    unanswered: SmallVec<[u32; 16]>,
+    unanswered_max: usize,
+    highest: u32,
+    /// A header block has begun and not ended.
+    in_headers: bool,
+}
+
+impl Guard {
+    /// A connection that begins now.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let resets = Bucket::new(limits.http2_resets_burst, limits.http2_frames_per_second);
+        let errors = Bucket::new(limits.http2_resets_burst, limits.http2_frames_per_second);
+        Self {
+            control: Bucket::new(limits.http2_control_burst, limits.http2_frames_per_second),
+            resets,
+            errors,
+            refused: Bucket::new(limits.http2_refused_burst, limits.http2_frames_per_second),
+            unanswered: SmallVec::new(),
+            unanswered_max: 2 * limits.http2_streams_max as usize,
+            highest: 0,
+            in_headers: false,
+        }
+    }
+
+    /// Time has passed. `now` counts from the beginning of the connection.
+    pub(super) fn tick(&mut self, now: Duration) {
+        for bucket in [&mut self.control, &mut self.resets, &mut self.errors, &mut self.refused] {
+            bucket.fill(now);
+        }
+    }
+
+    /// More requests wait for their first word than can be served: the client is to wait with more.
+    pub(super) fn is_behind(&self) -> bool {
+        self.unanswered.len() > self.unanswered_max
+    }
+
+    /// True between a HEADERS frame and the last CONTINUATION of its block.
+    pub(super) fn is_in_headers(&self) -> bool {
+        self.in_headers
+    }
+
+    /// A frame of the client.
+    pub(super) fn received(&mut self, frame: &Frame) -> Result<(), Flood> {
+        if matches!(frame.kind, Kind::Headers | Kind::Continuation) {
+            self.in_headers = !frame.ends_headers;
+        }
+        match frame.kind {
+            Kind::Headers if frame.stream > self.highest => {
+                self.highest = frame.stream;
+                self.unanswered.push(frame.stream);
+                return Ok(());
+            }
+            Kind::Data if frame.length > 0 || frame.ends_stream => return Ok(()),
+            Kind::Reset(_) if self.settle(frame.stream) && !self.resets.take() => {
+                return Err(Flood::Resets);
+            }
+            _ => {}
+        }
+        if self.control.take() { Ok(()) } else { Err(Flood::ControlFrames) }
+    }
+
+    /// A frame to the client.
+    pub(super) fn sent(&mut self, frame: &Frame) -> Result<(), Flood> {
+        match frame.kind {
+            Kind::Headers if self.settle(frame.stream) => {
+                self.control.give(CREDIT_PER_ANSWER);
+                self.resets.give(1);
+                self.refused.give(1);
+            }
+            Kind::Data => self.control.give(CREDIT_PER_DATA + frame.length / CREDIT_BYTES),
+            Kind::Reset(code) => {
+                self.settle(frame.stream);
+                if code == REFUSED_STREAM {
+                    return if self.refused.take() { Ok(()) } else { Err(Flood::RefusedStreams) };
+                }
+                if !BLAMELESS.contains(&code) && !self.errors.take() {
+                    return Err(Flood::Errors);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The stream has had its first word, or its last. False when it had it before.
+    fn settle(&mut self, stream: u32) -> bool {
+        let found = self.unanswered.iter().position(|id| *id == stream);
+        found.map(|index| self.unanswered.swap_remove(index)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests;
