@@ -257,9 +257,9 @@ fn build(settings: &Settings, inherited: Inherited, drain: &DrainTrigger) -> any
     report.set(control.apply_logged(first).report);
 
     let destinations = Arc::new(kernel.destinations());
-    let context =
-        WorkerContext::new(Arc::clone(&store), Arc::clone(&limits), Arc::new(NetnsSockets), destinations)
-            .with_trusted(settings.trusted.clone());
+    let sockets = Arc::new(NetnsSockets { descriptors_max: limits.descriptors_usable_upstream() });
+    let context = WorkerContext::new(Arc::clone(&store), Arc::clone(&limits), sockets, destinations)
+        .with_trusted(settings.trusted.clone());
     let workers = Workers::start(settings.workers, &context, &telemetry).context("cannot start workers")?;
     let parts = Parts {
         limits,

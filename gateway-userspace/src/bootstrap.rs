@@ -128,13 +128,23 @@ pub fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Raises the limit of open files as far as allowed: each connection is one, or two.
-pub fn raise_open_files() {
+/// Below so many descriptors it is worth a word: it is less than a busy node needs.
+const FEW_DESCRIPTORS: usize = 16 * 1024;
+
+/// Raises the limit of open files as far as allowed, each connection is one, or two; and has `limits`
+/// keep to it.
+pub fn fit_open_files(limits: &mut Limits) {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    if soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!(%error, soft, hard, "the limit of open files stays low");
+    let raised = soft == hard || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    let descriptors = usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX);
+    limits.fit_descriptors(descriptors);
+    if descriptors < FEW_DESCRIPTORS {
+        let connections = limits.connections_max;
+        tracing::warn!(
+            descriptors,
+            connections,
+            "few open files are allowed (`ulimit -Hn`), so few connections"
+        );
     }
 }
 

@@ -66,8 +66,17 @@ pub struct Limits {
     pub pod_check_interval: Duration,
     /// Downstream connections of one pod on this node.
     pub pod_connections_max: usize,
+    /// Downstream connections of one source address of gateway listeners; of IPv6, of one /64.
+    pub source_connections_max: usize,
     /// Downstream connections of the process.
     pub connections_max: usize,
+    /// Descriptors that the process may have open.
+    pub descriptors_max: usize,
+    /// Of these, percent that downstream connections cannot have: half of it is for connections to
+    /// endpoints, the rest for the admin socket, the configuration and whatever else must go on.
+    pub descriptors_reserved_percent: usize,
+    /// Of the descriptors and connections that there may be, percent that one pod or address can have.
+    pub holder_percent: usize,
     /// Idle upstream connections kept per worker, pod and endpoint.
     pub pool_idle_max: usize,
     /// Upstream connections per worker, pod and endpoint, in use or idle.
@@ -150,7 +159,11 @@ impl Default for Limits {
             pods_max: 1024,
             pod_check_interval: Duration::from_millis(500),
             pod_connections_max: 8192,
+            source_connections_max: 25_000,
             connections_max: 50_000,
+            descriptors_max: usize::MAX,
+            descriptors_reserved_percent: 10,
+            holder_percent: 75,
             pool_idle_max: 64,
             pool_connections_max: 1024,
             pool_idle_timeout: Duration::from_secs(60),
@@ -176,5 +189,58 @@ impl Default for Limits {
             config_debounce: Duration::from_millis(10),
             config_poll_interval: Duration::from_secs(5),
         }
+    }
+}
+
+impl Limits {
+    /// Has the process make do with so many descriptors: it never has more connections than these allow.
+    pub fn fit_descriptors(&mut self, descriptors: usize) {
+        self.descriptors_max = descriptors;
+        self.connections_max = self.connections_max.min(self.descriptors_usable()).max(1);
+        let one = percent_of(self.connections_max, self.holder_percent).max(1);
+        self.pod_connections_max = self.pod_connections_max.min(one);
+        self.source_connections_max = self.source_connections_max.min(one);
+    }
+
+    /// Descriptors that downstream connections may use.
+    pub const fn descriptors_usable(&self) -> usize {
+        self.descriptors_max - self.descriptors_reserved()
+    }
+
+    /// Descriptors that connections to endpoints may use, too.
+    pub const fn descriptors_usable_upstream(&self) -> usize {
+        self.descriptors_max - self.descriptors_reserved() / 2
+    }
+
+    const fn descriptors_reserved(&self) -> usize {
+        percent_of(self.descriptors_max, self.descriptors_reserved_percent)
+    }
+}
+
+/// Of any number: without a product that could be too large.
+const fn percent_of(whole: usize, percent: usize) -> usize {
+    whole / 100 * percent + whole % 100 * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn few_descriptors_allow_few_connections_and_nobody_has_them_all() {
+        let mut limits = Limits::default();
+        limits.fit_descriptors(1024);
+        assert_eq!((limits.descriptors_usable(), limits.descriptors_usable_upstream()), (922, 973));
+        assert_eq!(limits.connections_max, 922);
+        assert_eq!((limits.pod_connections_max, limits.source_connections_max), (691, 691));
+    }
+
+    #[test]
+    fn enough_descriptors_change_no_limit() {
+        let (mut limits, default) = (Limits::default(), Limits::default());
+        limits.fit_descriptors(1 << 20);
+        assert_eq!(limits.connections_max, default.connections_max);
+        assert_eq!(limits.pod_connections_max, default.pod_connections_max);
+        assert_eq!(limits.source_connections_max, default.source_connections_max);
     }
 }

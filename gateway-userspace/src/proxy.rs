@@ -4,9 +4,11 @@ pub mod admission;
 pub mod clock;
 pub mod executor;
 pub mod filter;
+pub mod holders;
 pub mod http;
 pub mod http2;
 pub mod listener;
+pub mod overload;
 pub mod recorder;
 pub mod shutdown;
 pub mod silence;
@@ -20,7 +22,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -28,6 +30,7 @@ use crate::limits::Limits;
 use crate::snapshot::store::SnapshotStore;
 use crate::telemetry::record::{Observe, PodId};
 use admission::Admission;
+use holders::Holders;
 use http::headers::forwarded::TrustedProxies;
 use shutdown::Shutdown;
 use upstream::health::HealthTable;
@@ -55,6 +58,7 @@ pub trait OriginalDestinations: Send + Sync {
 pub struct Shared {
     /// Downstream connections of the process.
     pub(crate) connections: AtomicUsize,
+    pub(crate) workers: AtomicUsize,
     pub(crate) health: Arc<HealthTable>,
 }
 
@@ -68,6 +72,7 @@ pub struct Proxy {
     pub(crate) shared: Arc<Shared>,
     pub(crate) trusted: Arc<TrustedProxies>,
     pub(crate) upstream: Registry,
+    pub(crate) holders: Holders,
     /// Downstream connections of this worker.
     open: Cell<usize>,
     /// Accept loops of this worker.
@@ -96,6 +101,7 @@ impl Proxy {
         shared: Arc<Shared>,
         trusted: Arc<TrustedProxies>,
     ) -> Self {
+        shared.workers.fetch_add(1, Ordering::Relaxed);
         let upstream = Registry::new(Arc::clone(&limits), Arc::clone(&shared.health));
         Self {
             upstream,
@@ -106,6 +112,7 @@ impl Proxy {
             observe,
             shared,
             trusted,
+            holders: Holders::default(),
             open: Cell::new(0),
             accepting: Cell::new(0),
             none_open: Notify::new(),
@@ -147,8 +154,6 @@ pub struct Pod {
     pub netns_cookie: u64,
     /// Its namespace: upstream connections are made there.
     pub netns: Arc<OwnedFd>,
-    /// Its downstream connections.
-    pub connections: Cell<usize>,
     /// It is served no longer: its last requests finish.
     pub shutdown: Shutdown,
 }

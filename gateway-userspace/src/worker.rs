@@ -4,7 +4,6 @@
 //! serve; the snapshot and the endpoints it follows by itself. A panic ends the task it happened
 //! in, which is one connection or one HTTP/2 stream.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -190,7 +189,6 @@ impl Worker {
             id: listener.pod,
             netns_cookie: listener.netns_cookie,
             netns: listener.netns,
-            connections: Cell::new(0),
             shutdown: shutdown.clone(),
         });
         self.serve(listener.sockets, &Ingress::Pod(pod), &shutdown);

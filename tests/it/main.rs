@@ -3,6 +3,7 @@
 
 mod admin;
 mod bad_config;
+mod descriptors;
 mod edits;
 mod filters;
 mod fixture;

@@ -1,5 +1,6 @@
 //! A running `weir`, started as its users start it and asked through its admin socket.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -29,6 +30,8 @@ pub struct Options {
     pub name: String,
     /// Network namespace to run in.
     pub netns: Option<PathBuf>,
+    /// Descriptors that it may have, if not as many as this process.
+    pub descriptors: Option<u64>,
     /// Further arguments of `weir run`.
     pub arguments: Vec<String>,
 }
@@ -42,6 +45,7 @@ impl Options {
             admin_socket: scratch.join("admin.sock"),
             name: "weir".to_owned(),
             netns: None,
+            descriptors: None,
             arguments: Vec::new(),
         }
     }
@@ -99,15 +103,16 @@ impl Weir {
 
     /// Starts it and does not wait.
     pub fn spawn(options: Options) -> Result<Self> {
-        let mut command = match &options.netns {
-            Some(netns) => {
-                let mut command = Command::new("nsenter");
-                command.arg(format!("--net={}", netns.display())).arg("--").arg(binary());
-                command
-            }
-            None => Command::new(binary()),
-        };
-        command.arg("run").arg("--config").arg(&options.config);
+        let mut words = Vec::<OsString>::new();
+        if let Some(netns) = &options.netns {
+            words.extend(["nsenter".into(), format!("--net={}", netns.display()).into(), "--".into()]);
+        }
+        if let Some(descriptors) = options.descriptors {
+            words.extend(["prlimit".into(), format!("--nofile={descriptors}").into(), "--".into()]);
+        }
+        words.push(binary().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("run").arg("--config").arg(&options.config);
         command.arg("--admin-socket").arg(&options.admin_socket);
         if !options.arguments.iter().any(|argument| argument == "--access-log") {
             command.arg("--access-log").arg(options.access_log());

@@ -1,6 +1,6 @@
 //! The workers of this process, as the control side speaks to them.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{io, net};
@@ -17,11 +17,19 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Makes upstream sockets in the namespace of the pod that calls.
 #[derive(Debug, Clone, Copy)]
-pub struct NetnsSockets;
+pub struct NetnsSockets {
+    /// The rest is for what must go on when traffic has taken all that it may.
+    pub descriptors_max: usize,
+}
 
 impl SocketFactory for NetnsSockets {
     fn stream(&self, netns: Option<BorrowedFd<'_>>, domain: socket2::Domain) -> io::Result<socket2::Socket> {
-        stream_socket(netns, domain)
+        let socket = stream_socket(netns, domain)?;
+        // The kernel gives out the lowest number that is free.
+        if usize::try_from(socket.as_raw_fd()).is_ok_and(|number| number >= self.descriptors_max) {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        Ok(socket)
     }
 }
 

@@ -123,8 +123,8 @@ fn time(text: &str) -> Result<Duration, String> {
 pub fn run(args: RunArgs) -> Result<Verdict, Failure> {
     let logging = LoggingOptions { level: args.log_level.clone(), json: args.log_json };
     logging::init(&logging).map_err(|e| Failure::Usage(e.to_string()))?;
-    let settings = resolve(args)?;
-    bootstrap::raise_open_files();
+    let mut settings = resolve(args)?;
+    bootstrap::fit_open_files(&mut settings.limits);
     app::run(settings)?;
     Ok(Verdict::Fine)
 }

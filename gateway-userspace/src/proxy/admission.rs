@@ -1,42 +1,80 @@
-//! Counts downstream connections, and refuses those beyond a limit.
+//! Counts downstream connections, and decides who gives way when there are too many.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use super::holders::{Held, Holder, InUse};
+use super::overload::{AtLimit, at_limit};
 use super::{Ingress, Proxy};
+use crate::reason::Reason;
 
 /// A counted downstream connection. Drop it and the connection is no longer counted.
 pub struct Admission {
     proxy: Rc<Proxy>,
-    ingress: Ingress,
+    held: Rc<Held>,
 }
 
 impl Admission {
-    /// `None` when the process or the pod has as many as it may have.
-    pub fn new(proxy: &Rc<Proxy>, ingress: &Ingress) -> Option<Self> {
-        let limits = &proxy.limits;
-        if let Ingress::Pod(pod) = ingress
-            && pod.connections.get() >= limits.pod_connections_max
-        {
-            return None;
+    /// Counts a connection whose descriptor has this number.
+    ///
+    /// # Errors
+    /// `Overflow` when the pod, or the address, has as many as it may have. `Overload` when the process
+    /// has, and nobody holds more than the newcomer.
+    pub fn new(
+        proxy: &Rc<Proxy>,
+        ingress: &Ingress,
+        peer: SocketAddr,
+        descriptor: i32,
+    ) -> Result<Self, Reason> {
+        let (limits, holders) = (&proxy.limits, &proxy.holders);
+        let holder = Holder::of(ingress, peer);
+        let count = holders.count(holder);
+        let most = match holder {
+            Holder::Pod(_) => limits.pod_connections_max,
+            // The kernel deals the connections of an address out among the workers.
+            Holder::Source(_) => {
+                limits.source_connections_max.div_ceil(proxy.shared.workers.load(Ordering::Relaxed).max(1))
+            }
+        };
+        if count >= most {
+            return Err(Reason::Overflow);
         }
-        if proxy.shared.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
+        // The kernel gives out the lowest number that is free: the number says how many are in use.
+        let is_short = usize::try_from(descriptor).is_ok_and(|number| number >= limits.descriptors_usable());
+        let before = proxy.shared.connections.fetch_add(1, Ordering::Relaxed);
+        if (is_short || before >= limits.connections_max) && !make_room(proxy, count) {
             proxy.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        if let Ingress::Pod(pod) = ingress {
-            pod.connections.set(pod.connections.get() + 1);
+            return Err(Reason::Overload);
         }
         proxy.opened();
-        Some(Self { proxy: Rc::clone(proxy), ingress: ingress.clone() })
+        Ok(Self { proxy: Rc::clone(proxy), held: holders.insert(holder) })
     }
+
+    /// The connection's side of this, for whoever gives it up.
+    pub fn held(&self) -> Rc<Held> {
+        Rc::clone(&self.held)
+    }
+
+    /// Something is under way on the connection: it is not idle before the guard is dropped.
+    pub fn in_use(&self) -> InUse {
+        InUse::new(&self.held)
+    }
+}
+
+/// Ends an idle connection of the largest holder, for one whose side holds `count`.
+fn make_room(proxy: &Proxy, count: usize) -> bool {
+    let Some((largest, most)) = proxy.holders.largest() else { return false };
+    let made = at_limit(count, most) == AtLimit::Replace && proxy.holders.give_up_one(largest);
+    if made {
+        proxy.observe.rejected(Reason::Overload);
+    }
+    made
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if let Ingress::Pod(pod) = &self.ingress {
-            pod.connections.set(pod.connections.get().saturating_sub(1));
-        }
+        self.proxy.holders.remove(&self.held);
         self.proxy.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.proxy.closed();
     }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use super::holders::InUse;
 use super::upstream::note_failure;
 use super::upstream::registry::Endpoint;
 use super::{Downstream, Proxy};
@@ -20,6 +21,7 @@ pub struct Recorder {
     pub record: Record,
     /// The request's body, unless it has none.
     pub upload: Option<Rc<Upload>>,
+    _connection: InUse,
 }
 
 /// What the body of a request came to. The body itself may outlive the response.
@@ -42,6 +44,7 @@ impl Recorder {
             begin: Instant::now(),
             record: Record::new(SystemTime::now(), protocol, pod, downstream.peer, downstream.destination),
             upload: None,
+            _connection: downstream.admission.in_use(),
         })
     }
 

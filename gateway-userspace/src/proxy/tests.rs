@@ -1,5 +1,6 @@
 //! One worker on loopback, with hand-made snapshots, real clients and real backends.
 
+mod admission;
 mod backend;
 mod client;
 mod drain;

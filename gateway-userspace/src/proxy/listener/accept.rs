@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,12 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use super::connection;
 use crate::proxy::admission::Admission;
 use crate::proxy::shutdown::Shutdown;
+use crate::proxy::tcp::relay::reset;
 use crate::proxy::upstream::connect::keepalive;
 use crate::proxy::{Downstream, Ingress, Proxy};
 use crate::reason::Reason;
 
-/// Pause after the process ran out of descriptors or memory: `accept` would fail again at once.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// First pause after `accept` failed, mostly for want of descriptors or memory: it would fail again at
+/// once. The pause doubles while it does.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Longest such pause: what waits in the queue is answered soon after there is room again.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// One listening socket.
 pub struct Listening {
@@ -54,13 +60,22 @@ impl Listening {
 
     async fn accept_all(&self, proxy: &Rc<Proxy>) {
         let mut ended = pin!(self.shutdown.started());
+        let mut pause = PAUSE_MIN;
         loop {
             tokio::select! {
                 biased;
                 () = &mut ended => break,
                 accepted = self.socket.accept() => match accepted {
-                    Ok((stream, peer)) => self.admit(proxy, stream, peer),
-                    Err(error) => self.pause_after(proxy, &error).await,
+                    Ok((stream, peer)) => {
+                        pause = PAUSE_MIN;
+                        self.admit(proxy, stream, peer);
+                    }
+                    // The client has gone while it waited in the queue.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        self.pause(proxy, &error, pause).await;
+                        pause = (pause * 2).min(PAUSE_MAX);
+                    }
                 },
             }
         }
@@ -87,12 +102,12 @@ impl Listening {
         }
     }
 
-    async fn pause_after(&self, proxy: &Proxy, error: &io::Error) {
-        if is_exhausted(error) {
-            proxy.observe.rejected(Reason::Overload);
-            tracing::warn!(%error, local = %self.local, "cannot accept connections");
-            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+    async fn pause(&self, proxy: &Proxy, error: &io::Error, pause: Duration) {
+        proxy.observe.rejected(Reason::Overload);
+        if pause == PAUSE_MIN {
+            tracing::warn!(%error, local = %self.local, "cannot accept connections: it is tried again");
         }
+        tokio::time::sleep(pause).await;
     }
 
     fn admit(&self, proxy: &Rc<Proxy>, stream: TcpStream, peer: SocketAddr) {
@@ -100,19 +115,20 @@ impl Listening {
             Ok(destination) => destination,
             Err(reason) => return proxy.observe.rejected(reason),
         };
-        let Some(admission) = Admission::new(proxy, &self.ingress) else {
-            return proxy.observe.rejected(Reason::Overflow);
+        let admission = match Admission::new(proxy, &self.ingress, peer, stream.as_raw_fd()) {
+            Ok(admission) => admission,
+            Err(reason) => {
+                reset(stream);
+                return proxy.observe.rejected(reason);
+            }
         };
+        let held = admission.held();
         let ingress = self.ingress.clone();
         // An IPv4 client of a dual-stack socket is an IPv4 client.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let downstream = Downstream { peer, destination, ingress, admission };
-        tokio::task::spawn_local(connection::serve(
-            Rc::clone(proxy),
-            stream,
-            downstream,
-            self.shutdown.clone(),
-        ));
+        let serving = connection::serve(Rc::clone(proxy), stream, downstream, self.shutdown.clone());
+        held.served_by(tokio::task::spawn_local(serving).abort_handle());
     }
 
     fn destination(&self, proxy: &Proxy, peer: SocketAddr) -> Result<SocketAddr, Reason> {
@@ -125,9 +141,4 @@ impl Listening {
             }
         }
     }
-}
-
-/// Errors that only time, or the end of other connections, can heal.
-fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
