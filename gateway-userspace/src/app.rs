@@ -259,7 +259,8 @@ fn build(settings: &Settings, inherited: Inherited, drain: &DrainTrigger) -> any
     let destinations = Arc::new(kernel.destinations());
     let sockets = Arc::new(NetnsSockets { descriptors_max: limits.descriptors_usable_upstream() });
     let context = WorkerContext::new(Arc::clone(&store), Arc::clone(&limits), sockets, destinations)
-        .with_trusted(settings.trusted.clone());
+        .with_trusted(settings.trusted.clone())
+        .with_proxy_protocol_from(settings.proxy_protocol_from.clone());
     let workers = Workers::start(settings.workers, &context, &telemetry).context("cannot start workers")?;
     let parts = Parts {
         limits,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::ebpf::PIN_ROOT;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub takeover: bool,
     /// Note each decision of the kernel programs.
     pub datapath_log: bool,
+    /// Peers of gateway listeners that begin each connection with a PROXY protocol header.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// The limits of everything.
     pub limits: Limits,
 }
@@ -85,6 +88,7 @@ impl Settings {
             bpf_root: PathBuf::from(PIN_ROOT),
             takeover: false,
             datapath_log: false,
+            proxy_protocol_from: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Matches that an explanation of a routing decision tells about.
 pub const EXPLAIN_VERDICTS_MAX: usize = 32;
 
+/// TLVs of one PROXY protocol header, bytes.
+pub const PROXY_PROTOCOL_TLV_BYTES_MAX: usize = 1024;
+
 /// Limits of the data plane and of what surrounds it. `Default` is the safe one.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -18,12 +18,13 @@ pub mod view;
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use crate::limits::Limits;
@@ -60,6 +61,21 @@ pub struct Shared {
     pub(crate) connections: AtomicUsize,
     pub(crate) workers: AtomicUsize,
     pub(crate) health: Arc<HealthTable>,
+    /// Peers of gateway listeners that have to say in a PROXY protocol header for whom they speak.
+    pub(crate) proxy_protocol_from: Vec<IpNet>,
+}
+
+impl Shared {
+    /// With the peers that send PROXY protocol headers.
+    pub(crate) fn new(proxy_protocol_from: Vec<IpNet>) -> Self {
+        Self { proxy_protocol_from, ..Self::default() }
+    }
+
+    /// True for a peer that has to say for whom it speaks. Of any other, a header is not believed.
+    pub(crate) fn speaks_for_others(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_protocol_from.iter().any(|network| network.contains(&peer))
+    }
 }
 
 /// The data plane of one worker: what every connection of it refers to.
@@ -195,7 +211,7 @@ impl Ingress {
 
 /// One accepted connection.
 pub struct Downstream {
-    /// Peer address, IPv4 as IPv4.
+    /// The client, IPv4 as IPv4: the peer of the socket, or for whom that peer says it speaks.
     pub peer: SocketAddr,
     /// The Service address that was dialled, or the gateway listener's own.
     pub destination: SocketAddr,

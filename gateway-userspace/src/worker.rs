@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -91,6 +92,12 @@ impl WorkerContext {
     /// The proxies in front of Gateways that are believed; without this there are none.
     pub fn with_trusted(self, trusted: TrustedProxies) -> Self {
         Self { trusted: Arc::new(trusted), ..self }
+    }
+
+    /// With peers that begin each connection to a gateway listener with a PROXY protocol header.
+    #[must_use]
+    pub fn with_proxy_protocol_from(self, peers: Vec<IpNet>) -> Self {
+        Self { shared: Arc::new(Shared::new(peers)), ..self }
     }
 }
 

@@ -11,6 +11,7 @@ mod full_disk;
 mod hostile_input;
 mod privilege;
 mod protocols;
+mod proxy_protocol;
 mod replicas;
 mod reverse_proxy;
 mod shutdown;

@@ -83,6 +83,10 @@ pub struct RunArgs {
     /// [default: as many as --trusted-proxy names]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     trusted_hops: Option<u8>,
+    /// A network whose connections to Gateways must begin with a PROXY protocol header, version 1 or 2; the
+    /// client is then who that says; can be repeated
+    #[arg(long, value_name = "CIDR")]
+    proxy_protocol_from: Vec<IpNet>,
     /// How long requests in flight may take after SIGTERM, as 30s or 1m30s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     drain_timeout: Duration,
@@ -158,6 +162,7 @@ fn resolve(args: RunArgs) -> Result<Settings, Failure> {
         bpf_root: args.bpf_root,
         takeover: args.takeover,
         datapath_log: args.datapath_log,
+        proxy_protocol_from: args.proxy_protocol_from,
         limits: Limits { drain_timeout: args.drain_timeout, ..Limits::default() },
     };
     settings.check().map_err(|e| Failure::Usage(e.to_string()))?;

@@ -3,3 +3,4 @@
 pub mod accept;
 pub mod connection;
 pub mod detect;
+pub mod proxy_protocol;

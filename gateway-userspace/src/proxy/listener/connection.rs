@@ -1,5 +1,6 @@
 //! One accepted connection: what its port speaks decides who serves it.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -7,6 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::detect::{Detected, detect};
+use super::proxy_protocol::{self, HEADER_BYTES_MAX, Parsed};
 use crate::proxy::http::connection::Connection;
 use crate::proxy::http::server::serve_http1;
 use crate::proxy::http2;
@@ -22,7 +24,16 @@ use crate::telemetry::record::Protocol;
 const FIRST_READ_BYTES: usize = 4096;
 
 /// Serves one connection to its end.
-pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, downstream: Downstream, shutdown: Shutdown) {
+pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, mut downstream: Downstream, shutdown: Shutdown) {
+    let from_gateway = matches!(downstream.ingress, Ingress::Gateway(_));
+    if from_gateway && proxy.shared.speaks_for_others(downstream.peer.ip()) {
+        // Boxed, or its buffer would be part of every connection for as long as that lives.
+        match Box::pin(client_behind(&proxy, &stream, &shutdown)).await {
+            Ok(client) => downstream.peer = client.unwrap_or(downstream.peer),
+            Err(NoHeader::Gone) => return,
+            Err(NoHeader::Refused(reason)) => return proxy.observe.rejected(reason),
+        }
+    }
     let view = proxy.views.get();
     match &downstream.ingress {
         Ingress::Pod(_) => {
@@ -53,6 +64,56 @@ pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, downstream: Downstream, 
                     tcp::serve(proxy, stream, downstream, shutdown, None, cluster).await;
                 }
             }
+        }
+    }
+}
+
+/// Why a connection that has to begin with a PROXY protocol header is not served.
+enum NoHeader {
+    /// It ended before its first byte, as those of health checks do, or it was cut.
+    Gone,
+    Refused(Reason),
+}
+
+/// Reads the PROXY protocol header, and no byte more; the client, when it names one.
+async fn client_behind(
+    proxy: &Proxy,
+    stream: &TcpStream,
+    shutdown: &Shutdown,
+) -> Result<Option<SocketAddr>, NoHeader> {
+    let header = tokio::time::timeout(proxy.limits.detect_timeout, proxy_header(stream));
+    tokio::select! {
+        biased;
+        header = header => header.unwrap_or(Err(NoHeader::Refused(Reason::ClientTimeout))),
+        () = shutdown.is_cut() => Err(NoHeader::Gone),
+    }
+}
+
+async fn proxy_header(stream: &TcpStream) -> Result<Option<SocketAddr>, NoHeader> {
+    let gone = |_| NoHeader::Gone;
+    let mut read = [0; HEADER_BYTES_MAX];
+    let mut taken = 0;
+    loop {
+        // What is looked at first can be left to whoever serves the connection.
+        let seen = taken + stream.peek(&mut read[taken..]).await.map_err(gone)?;
+        let parsed = proxy_protocol::parse(&read[..seen]);
+        let end = match parsed {
+            Ok(Parsed::Header { length, .. }) => length,
+            Ok(Parsed::NeedMore) if seen == 0 => return Err(NoHeader::Gone),
+            Ok(Parsed::NeedMore) if seen > taken => seen,
+            _ => return Err(NoHeader::Refused(Reason::ClientProtocol)),
+        };
+        while taken < end {
+            stream.readable().await.map_err(gone)?;
+            match stream.try_read(&mut read[taken..end]) {
+                Ok(0) => return Err(NoHeader::Gone),
+                Ok(length) => taken += length,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(NoHeader::Gone),
+            }
+        }
+        if let Ok(Parsed::Header { client, .. }) = parsed {
+            return Ok(client);
         }
     }
 }
