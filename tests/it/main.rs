@@ -8,6 +8,7 @@ mod edits;
 mod filters;
 mod fixture;
 mod full_disk;
+mod h2spec;
 mod hostile_input;
 mod privilege;
 mod protocols;

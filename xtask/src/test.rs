@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that says whether this tree is good, in rings from cheap to costly.
 
+mod h2spec;
 mod host;
 mod outcome;
 mod program;
@@ -107,6 +108,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let why_not = if needs_object { prepare(install)? } else { None };
     if rings.contains(&Ring::Clippy) {
         total.add(&run_static(Ring::Clippy)?);
+    }
+    if rings.contains(&Ring::Loopback) {
+        h2spec::prepare(install)?;
     }
     let programs = if rings.iter().all(|ring| ring.is_static()) { Vec::new() } else { program::build_all()? };
     for ring in rings.into_iter().filter(|ring| !ring.is_static()) {

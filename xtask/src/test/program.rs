@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use super::h2spec;
 use super::outcome::{self, Outcome};
 use crate::{command, workspace};
 
@@ -80,6 +81,10 @@ impl Program {
     fn command(&self, filter: Option<&str>) -> Command {
         let mut command = Command::new(&self.path);
         command.current_dir(&self.package_dir).env("CARGO_MANIFEST_DIR", &self.package_dir).args(filter);
+        let h2spec = h2spec::program();
+        if h2spec.is_file() {
+            command.env("H2SPEC", h2spec);
+        }
         command
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::connection::OpenStream;
@@ -36,6 +36,7 @@ pub(super) async fn serve(
     let limits = Rc::clone(&connection.proxy);
     let limits = &limits.limits;
     let (parts, body) = request.into_parts();
+    let is_head = parts.method == Method::HEAD;
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let body = RequestBody::http2(body, length, limits.stream_idle_timeout);
     let response = {
@@ -49,7 +50,7 @@ pub(super) async fn serve(
         answered.await
     };
     if let Some(response) = response {
-        let Some((stream, body)) = send_head(&mut respond, response) else {
+        let Some((stream, body)) = send_head(&mut respond, response, is_head) else {
             return;
         };
         Pump::new(stream, body, limits.response_stall_timeout).await;
@@ -57,14 +58,17 @@ pub(super) async fn serve(
     drop(open);
 }
 
-/// Sends the head of the answer. Gives the way for its body, when there is one.
+/// Sends the head of the answer. Gives the way for its body, when there is one: there is none for HEAD and
+/// for some statuses, whatever the endpoint sends (RFC 9110 6.4.1).
 fn send_head(
     respond: &mut SendResponse<Bytes>,
     response: Response<ResponseBody>,
+    is_head: bool,
 ) -> Option<(SendStream<Bytes>, ResponseBody)> {
     let (mut parts, body) = response.into_parts();
     parts.headers.entry(DATE).or_insert_with(date::now);
-    let is_empty = body.is_end_stream();
+    let is_bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_empty = is_head || is_bodiless || body.is_end_stream();
     if !is_empty && let Some(length) = body.size_hint().exact() {
         parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }

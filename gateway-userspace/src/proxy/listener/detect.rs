@@ -16,13 +16,16 @@ pub enum Detected {
 }
 
 /// No more bytes than these are ever needed.
-pub const DETECT_BYTES_MAX: usize = 35;
+pub const DETECT_BYTES_MAX: usize = 36;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What no HTTP/1 request begins with: `PRI` is reserved for the preface (RFC 9113 11.6).
 const PREFACE_METHOD: &[u8] = b"PRI ";
 /// Longer methods are no method that anyone registered.
 const METHOD_BYTES_MAX: usize = 32;
+/// After these anything is taken for a request, so that its client is told what is wrong with it.
+const METHODS: [&[u8]; 9] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE"];
 const TLS_HANDSHAKE: u8 = 22;
 const TLS_MAJOR: u8 = 3;
 
@@ -45,7 +48,8 @@ pub fn detect(bytes: &[u8]) -> Detected {
     }
 }
 
-/// A method and a space. One empty line may come first (RFC 9112 2.2).
+/// A method and a space, and after a method that is not well known what a target can begin with: a
+/// slash, `*`, or the `h` of `http:`. One empty line may come first (RFC 9112 2.2).
 fn detect_http1(bytes: &[u8]) -> Detected {
     let line = match bytes {
         [b'\r'] | [b'\r', b'\n'] => return Detected::NeedMore,
@@ -54,7 +58,14 @@ fn detect_http1(bytes: &[u8]) -> Detected {
     };
     let method = line.iter().take_while(|b| is_token(**b)).count();
     match line.get(method) {
-        Some(b' ') if (1..=METHOD_BYTES_MAX).contains(&method) => Detected::Http1,
+        Some(b' ') if METHODS.contains(&&line[..method]) => Detected::Http1,
+        Some(b' ') if (1..=METHOD_BYTES_MAX).contains(&method) => match line.get(method + 1) {
+            None => Detected::NeedMore,
+            Some(b'/' | b'*' | b'h' | b'H') => Detected::Http1,
+            // Two words of something else, an HTTP/2 preface gone wrong for one: an answer in HTTP/1
+            // would be no answer (RFC 9113 3.4).
+            Some(_) => Detected::Invalid,
+        },
         None if method <= METHOD_BYTES_MAX => Detected::NeedMore,
         _ => Detected::Invalid,
     }
@@ -88,10 +99,15 @@ mod tests {
 
     use super::*;
 
-    const WHOLE: [(&[u8], Detected); 14] = [
+    const WHOLE: [(&[u8], Detected); 19] = [
         (b"GET / HTTP/1.1\r\n", Detected::Http1),
         (b"\r\nGET / HTTP/1.1\r\n", Detected::Http1),
         (b"P /", Detected::Http1),
+        (b"MKCOL http://a/", Detected::Http1),
+        (b"REPORT *", Detected::Http1),
+        (b"GET a", Detected::Http1),
+        (b"GET  /", Detected::Http1),
+        (b"INVALID CONNECTION PREFACE\r\n\r\n", Detected::Invalid),
         (b"PRINT /", Detected::Http1),
         (b"PROPFIND /x HTTP/1.1\r\n", Detected::Http1),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0", Detected::Http2Preface),
