@@ -1,5 +1,6 @@
 //! Weir under test: what the suites and the demo share.
 
+pub mod bench;
 pub mod demo;
 pub mod echo;
 pub mod grpc;

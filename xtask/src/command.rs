@@ -47,7 +47,7 @@ pub(crate) fn exists(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-/// Installs Debian packages; an error that says the command when this user may not.
+/// Installs Debian packages without starting what they bring; an error that says the command when this user may not.
 pub(crate) fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     let by_hand = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
     if !exists("apt-get") {
@@ -59,7 +59,8 @@ pub(crate) fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     let mut update = Command::new("apt-get");
     say_and_run(update.args(["update", "-qq"]))?;
     let mut install = Command::new("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive").args([
+    // In runlevel 1 no service is started because it was installed.
+    install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").args([
         "install",
         "-y",
         "-qq",

@@ -1,5 +1,6 @@
 //! The developer's command line of Weir: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod command;
 mod datapath;
@@ -26,6 +27,7 @@ struct Xtask {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(bench::Options),
     Build(build::Options),
     Demo(demo::Options),
     Test(test::Options),
@@ -34,6 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let good = match Xtask::parse().command {
+        Command::Bench(options) => bench::run(&options),
         Command::Build(options) => build::run(&options).map(|()| true),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),

@@ -11,7 +11,8 @@ type Exception = (&'static str, &'static str);
 pub(super) const LONG: [Exception; 0] = [];
 
 /// Tests that may let time pass.
-pub(super) const SLEEP: [Exception; 4] = [
+pub(super) const SLEEP: [Exception; 5] = [
+    ("tests/src/bench/cpus.rs", "the time over which it looks whether a CPU is idle"),
     ("tests/src/echo.rs", "a replica that takes its time before it answers"),
     ("tests/src/load.rs", "the pace of a load, and its length"),
     ("tests/src/pod.rs", "the kernel frees a cgroup some time after its last process"),

@@ -1,0 +1,96 @@
+//! What can be measured.
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::Bench;
+use super::cpus::Sharing;
+use super::measure::{self, Requests, Traffic};
+use super::report::Report;
+
+/// Routes where a scenario does not say otherwise.
+pub(super) const ROUTES: usize = 200;
+/// A large answer, bytes.
+const LARGE: usize = 256 << 10;
+/// An ordinary answer, bytes.
+const SMALL: usize = 1024;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// One connection, everything on one CPU: what a request costs, and the most repeatable of all.
+    One,
+    /// 64 connections, the proxy alone on a CPU.
+    Sat,
+    /// The same with two workers on two CPUs.
+    Sat2,
+    /// HTTP/2 to the client, HTTP/1.1 to the backend.
+    H2,
+    /// gRPC: calls of one message, and streams.
+    Grpc,
+    /// A connection for each request.
+    Churn,
+    /// Answers of 256 KiB.
+    Big,
+    /// 1 to 10,000 routes.
+    Routes,
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One => "one",
+            Self::Sat => "sat",
+            Self::Sat2 => "sat2",
+            Self::H2 => "h2",
+            Self::Grpc => "grpc",
+            Self::Churn => "churn",
+            Self::Big => "big",
+            Self::Routes => "routes",
+        })
+    }
+}
+
+impl Scenario {
+    /// Measures it for all peers.
+    pub(super) fn run(self, bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+        let samples = &mut report.samples;
+        self.traffic(bench.options.quick)
+            .iter()
+            .try_for_each(|traffic| measure::traffic(bench, traffic, samples))
+    }
+
+    fn traffic(self, quick: bool) -> Vec<Traffic> {
+        let small = |connections| Requests::Http1 { connections, bytes: SMALL };
+        let with = |scenario, sharing, requests| Traffic {
+            scenario,
+            variant: "",
+            sharing,
+            requests,
+            routes: ROUTES,
+        };
+        let alone = Sharing::Apart(1);
+        match self {
+            Self::One => vec![with("one", Sharing::OneCpu, small(1))],
+            Self::Sat => vec![with("sat", alone, small(64))],
+            Self::Sat2 => vec![with("sat2", Sharing::Apart(2), small(64))],
+            Self::H2 => vec![with("h2", alone, Requests::Http2)],
+            Self::Grpc => [("unary", false), ("streaming", true)]
+                .map(|(variant, streaming)| Traffic {
+                    variant,
+                    ..with("grpc", alone, Requests::Grpc { streaming })
+                })
+                .to_vec(),
+            Self::Churn => vec![with("churn", alone, Requests::Churn { connections: 8 })],
+            Self::Big => vec![with("big", alone, Requests::Http1 { connections: 16, bytes: LARGE })],
+            Self::Routes => {
+                let counts = [("1", 1), ("10", 10), ("100", 100), ("1000", 1000), ("10000", 10_000)];
+                let some = if quick { &counts[1..3] } else { &counts[..] };
+                let one = with("routes", Sharing::OneCpu, small(1));
+                some.iter().map(|(variant, routes)| Traffic { variant, routes: *routes, ..one }).collect()
+            }
+        }
+    }
+}
