@@ -6,6 +6,7 @@ mod client;
 mod drain;
 mod grpc;
 mod http;
+mod http2;
 mod retry;
 mod tcp;
 mod upgrade;

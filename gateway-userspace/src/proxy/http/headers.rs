@@ -53,6 +53,12 @@ pub enum HeadError {
     /// `Content_Length`: for CGI and its heirs that is the length.
     #[error("the request has a header field that some servers take for another")]
     Shadow,
+    /// HTTP/2 has no blanks around values (RFC 9113 8.2.1): where they go, two servers read two values.
+    #[error("the value of a header field begins or ends with a blank")]
+    Blank,
+    /// Something else is asked for than is served here (RFC 9110 7.4).
+    #[error("the scheme of the request is not that of the connection")]
+    Scheme,
 }
 
 impl HeadError {
@@ -62,7 +68,8 @@ impl HeadError {
             Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Host | Self::Authority | Self::Length | Self::Target | Self::Shadow => {
+            Self::Scheme => StatusCode::MISDIRECTED_REQUEST,
+            Self::Host | Self::Authority | Self::Length | Self::Target | Self::Shadow | Self::Blank => {
                 StatusCode::BAD_REQUEST
             }
         }
@@ -89,10 +96,18 @@ pub fn check_request(
     if headers.keys().any(is_shadow) {
         return Err(HeadError::Shadow);
     }
+    if version >= Version::HTTP_2 && headers.values().any(has_blank_end) {
+        return Err(HeadError::Blank);
+    }
     match headers.get(EXPECT) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(HeadError::Expectation),
         _ => Ok(()),
     }
+}
+
+fn has_blank_end(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
 }
 
 fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), HeadError> {
@@ -197,7 +212,30 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// Joins `Cookie` fields that HTTP/2 lets a client split (RFC 9113 8.2.3). Call before HTTP/1.
+/// Removes from a request's trailers all but what is known to be meant for there. Some servers read
+/// trailers as if they were headers, and a gateway has looked at the headers only.
+pub fn strip_request_trailers(trailers: &mut HeaderMap) {
+    const KEPT: [&str; 8] = [
+        "content-digest",
+        "content-md5",
+        "digest",
+        "etag",
+        "repr-digest",
+        "server-timing",
+        "signature",
+        "signature-input",
+    ];
+    const KEPT_FAMILIES: [&str; 3] = ["grpc-", "x-amz-checksum-", "x-checksum-"];
+    let is_kept = |name: &HeaderName| {
+        KEPT.contains(&name.as_str()) || KEPT_FAMILIES.iter().any(|prefix| name.as_str().starts_with(prefix))
+    };
+    let others: SmallVec<[HeaderName; 4]> = trailers.keys().filter(|name| !is_kept(name)).cloned().collect();
+    for name in others {
+        trailers.remove(name);
+    }
+}
+
+/// Joins `Cookie` fields that HTTP/2 lets a client split (RFC 9113 8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(COOKIE).iter();
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {

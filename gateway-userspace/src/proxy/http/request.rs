@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use super::body::{Relayed, ResponseBody};
 use super::connection::{Connection, Serving};
 use super::headers::forwarded::{self, Forwarded};
-use super::headers::{self, authority};
+use super::headers::{self, HeadError, authority};
 use super::respond::{self, Manner, Refusal};
 use super::upgrade::Upgrade;
 use super::{grpc, path, translate};
@@ -141,6 +141,13 @@ impl<'a> Exchange<'a> {
             uri.path_and_query = Some(normal);
             parts.uri = http::Uri::from_parts(uri).map_err(|_| Refusal::Path)?;
         }
+        if matches!(self.connection.downstream.ingress, Ingress::Gateway(_))
+            && parts.uri.scheme_str().is_some_and(|scheme| scheme != SCHEME)
+        {
+            return Err(HeadError::Scheme.into());
+        }
+        // Routes look at what the endpoint gets.
+        headers::join_cookies(&mut parts.headers);
         let upgrade = Upgrade::of(parts);
         // What the server attached to the request is not for the endpoint's connection.
         parts.extensions = http::Extensions::new();

@@ -27,7 +27,6 @@ pub fn to_http1(parts: &mut request::Parts, upgrade: Option<HeaderValue>, fallba
     parts.uri = uri.path_and_query.take().map_or_else(Uri::default, Uri::from);
     // We ask for the body ourselves when it is wanted, and then it is on its way already.
     parts.headers.remove(EXPECT);
-    super::headers::join_cookies(&mut parts.headers);
     if let Some(protocol) = upgrade {
         parts.headers.insert(UPGRADE, protocol);
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -97,14 +96,11 @@ mod tests {
 
     #[test]
     fn an_http2_head_becomes_an_http1_head_and_says_the_same() {
-        let mut head = parts(
-            "http://cart.shop:8080/items?a=b",
-            &[("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers"), ("expect", "100-continue")],
-        );
+        let mut head =
+            parts("http://cart.shop:8080/items?a=b", &[("te", "trailers"), ("expect", "100-continue")]);
         to_http1(&mut head, None, || unreachable!());
         assert_eq!((head.uri.to_string().as_str(), head.version), ("/items?a=b", Version::HTTP_11));
         assert_eq!(head.headers["host"], "cart.shop:8080");
-        assert_eq!(head.headers["cookie"], "a=1; b=2");
         assert_eq!(head.headers["connection"], "te");
         assert!(!head.headers.contains_key("expect"));
     }

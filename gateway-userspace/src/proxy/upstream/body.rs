@@ -131,7 +131,7 @@ impl Body for RequestBody {
                     this.upload.received.set(this.upload.received.get() + data.len() as u64);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::strip_trailers(trailers);
+                    headers::strip_request_trailers(trailers);
                 }
                 Some(Ok(frame))
             }

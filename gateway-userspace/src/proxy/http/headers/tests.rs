@@ -130,6 +130,29 @@ fn trailers_carry_no_framing_routing_or_credentials() {
 }
 
 #[test]
+fn a_request_has_no_trailers_but_those_that_are_known() {
+    let mut trailers = map(&[
+        ("grpc-status", "0"),
+        ("content-digest", "sha-256=:x:"),
+        ("x-amz-checksum-crc32c", "1"),
+        ("authorization", "x"),
+        ("x-user", "admin"),
+        ("content-length", "3"),
+    ]);
+    strip_request_trailers(&mut trailers);
+    assert_eq!(names(&trailers), ["content-digest", "grpc-status", "x-amz-checksum-crc32c"]);
+}
+
+#[test]
+fn blanks_around_a_value_are_refused_in_http2_where_no_parser_has_taken_them_off() {
+    for value in [" a", "a ", "\ta", "a\t", " "] {
+        let refused = check(Version::HTTP_2, Method::GET, "/", &[("x-a", value)]);
+        assert_eq!(refused, Err(HeadError::Blank), "{value:?}");
+    }
+    assert_eq!(check(Version::HTTP_2, Method::GET, "/", &[("x-a", "a b"), ("x-b", "")]), Ok(()));
+}
+
+#[test]
 fn split_cookies_become_one() {
     let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
     join_cookies(&mut headers);
@@ -194,6 +217,7 @@ proptest! {
         ensure_request_id(&mut headers, 5);
         join_cookies(&mut headers);
         strip_hop_by_hop(&mut headers);
+        strip_request_trailers(&mut headers.clone());
         strip_trailers(&mut headers);
         prop_assert!(!headers.contains_key("connection") && !headers.contains_key("upgrade"));
     }
