@@ -6,11 +6,16 @@ mod compare;
 mod cpus;
 mod goals;
 mod h2load;
+mod idle;
+mod large;
 mod measure;
 mod peer;
 mod process;
+mod propagation;
 mod report;
+mod scale;
 mod scenario;
+mod steer;
 mod table;
 
 use std::path::{Path, PathBuf};

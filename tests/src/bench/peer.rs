@@ -14,6 +14,8 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub(super) use weir::{gateway, route, service, slice};
+
 /// The host of every request.
 pub(super) const HOST: &str = "bench.test";
 

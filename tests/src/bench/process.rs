@@ -39,6 +39,20 @@ pub(super) fn pin(cpus: &[usize]) -> Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
+/// Does something on these CPUs. A process that it starts stays there: a child has the affinity of the thread that starts it.
+pub(super) fn pinned<T>(cpus: &[usize], what: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = allowed()?;
+    pin(cpus)?;
+    let done = what();
+    pin(&before)?;
+    done
+}
+
+/// CPU time that a process and its children have had, nanoseconds.
+pub(super) fn cpu_ns_of(process: u32) -> u64 {
+    tree(process).into_iter().map(cpu_ns).sum()
+}
+
 impl Process {
     /// Starts it on these CPUs; its standard error goes to `errors`, its output is read by `line` and `result`.
     pub(super) fn start(name: &str, mut command: Command, cpus: &[usize], errors: &Path) -> Result<Self> {
@@ -59,12 +73,7 @@ impl Process {
 
     fn spawn(name: &str, mut command: Command, cpus: &[usize], errors: &Path) -> Result<Self> {
         command.stderr(File::create(errors)?).process_group(0);
-        // A child has the affinity of the thread that starts it.
-        let before = allowed()?;
-        pin(cpus)?;
-        let spawned = command.spawn();
-        pin(&before)?;
-        let mut child = spawned.with_context(|| format!("cannot start {name}"))?;
+        let mut child = pinned(cpus, || command.spawn().with_context(|| format!("cannot start {name}")))?;
         let output = child.stdout.take().map(BufReader::new);
         Ok(Self { child, name: name.to_owned(), output })
     }
@@ -111,7 +120,7 @@ impl Process {
 
     /// CPU time that it and its children have had, exact, nanoseconds.
     pub(super) fn cpu_ns(&self) -> u64 {
-        tree(self.id()).into_iter().map(cpu_ns).sum()
+        cpu_ns_of(self.id())
     }
 
     /// Memory of it and its children, shared pages by their share, KiB.

@@ -5,10 +5,10 @@ use std::fmt;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::Bench;
 use super::cpus::Sharing;
 use super::measure::{self, Requests, Traffic};
 use super::report::Report;
+use super::{Bench, idle, propagation, scale, steer};
 
 /// Routes where a scenario does not say otherwise.
 pub(super) const ROUTES: usize = 200;
@@ -36,6 +36,16 @@ pub enum Scenario {
     Big,
     /// 1 to 10,000 routes.
     Routes,
+    /// Memory of an idle keep-alive connection.
+    Idle,
+    /// 10,000 Services, 100,000 endpoints, 5,000 routes: memory, and the time to compile them.
+    Scale,
+    /// From a change to its first effect, at that size.
+    Propagation,
+    /// A connect with and without interception. Needs root.
+    Steer,
+    /// A captured pod's opaque TCP against a bare relay. Needs root.
+    Tcp,
 }
 
 impl fmt::Display for Scenario {
@@ -49,6 +59,11 @@ impl fmt::Display for Scenario {
             Self::Churn => "churn",
             Self::Big => "big",
             Self::Routes => "routes",
+            Self::Idle => "idle",
+            Self::Scale => "scale",
+            Self::Propagation => "propagation",
+            Self::Steer => "steer",
+            Self::Tcp => "tcp",
         })
     }
 }
@@ -56,12 +71,22 @@ impl fmt::Display for Scenario {
 impl Scenario {
     /// Measures it for all peers.
     pub(super) fn run(self, bench: &Bench<'_>, report: &mut Report) -> Result<()> {
-        let samples = &mut report.samples;
-        self.traffic(bench.options.quick)
-            .iter()
-            .try_for_each(|traffic| measure::traffic(bench, traffic, samples))
+        match self {
+            Self::Idle => idle::run(bench, report),
+            Self::Scale => scale::run(bench, report),
+            Self::Propagation => propagation::run(bench, report),
+            Self::Steer => steer::run(bench, report),
+            Self::Tcp => steer::passthrough(bench, report),
+            _ => {
+                let samples = &mut report.samples;
+                self.traffic(bench.options.quick)
+                    .iter()
+                    .try_for_each(|one| measure::traffic(bench, one, samples))
+            }
+        }
     }
 
+    /// How the proxies are loaded, where it is by traffic alone.
     fn traffic(self, quick: bool) -> Vec<Traffic> {
         let small = |connections| Requests::Http1 { connections, bytes: SMALL };
         let with = |scenario, sharing, requests| Traffic {
@@ -91,6 +116,7 @@ impl Scenario {
                 let one = with("routes", Sharing::OneCpu, small(1));
                 some.iter().map(|(variant, routes)| Traffic { variant, routes: *routes, ..one }).collect()
             }
+            Self::Idle | Self::Scale | Self::Propagation | Self::Steer | Self::Tcp => Vec::new(),
         }
     }
 }

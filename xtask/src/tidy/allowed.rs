@@ -11,8 +11,11 @@ type Exception = (&'static str, &'static str);
 pub(super) const LONG: [Exception; 0] = [];
 
 /// Tests that may let time pass.
-pub(super) const SLEEP: [Exception; 5] = [
+pub(super) const SLEEP: [Exception; 8] = [
     ("tests/src/bench/cpus.rs", "the time over which it looks whether a CPU is idle"),
+    ("tests/src/bench/idle.rs", "memory is given back some time after it is free"),
+    ("tests/src/bench/propagation.rs", "the pace of a prober, and of changes"),
+    ("tests/src/bench/scale.rs", "memory is given back some time after it is free"),
     ("tests/src/echo.rs", "a replica that takes its time before it answers"),
     ("tests/src/load.rs", "the pace of a load, and its length"),
     ("tests/src/pod.rs", "the kernel frees a cgroup some time after its last process"),

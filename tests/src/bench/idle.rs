@@ -1,0 +1,59 @@
+//! What an idle keep-alive connection keeps in memory.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use gateway_bench::load::MEASURING;
+
+use super::Bench;
+use super::cpus::Sharing;
+use super::measure::Stand;
+use super::peer::{self, HOST, Peer, Speaks};
+use super::process::Process;
+use super::report::{Report, Sample};
+use super::scenario::ROUTES;
+
+/// Connections; a proxy on the way may have 8,000.
+const CONNECTIONS: u32 = 4000;
+const CONNECTIONS_QUICK: u32 = 200;
+/// So long a proxy may take to give back what the last request needed.
+const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+
+/// For every peer, so many times.
+pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+    for repetition in 0..bench.options.repetitions {
+        for peer in bench.order(repetition).into_iter().filter(|peer| *peer != Peer::Direct) {
+            let sample = one(bench, peer, repetition).with_context(|| peer.to_string())?;
+            report.samples.push(sample);
+        }
+    }
+    Ok(())
+}
+
+fn one(bench: &Bench<'_>, peer: Peer, repetition: u32) -> Result<Sample> {
+    let connections = if bench.options.quick { CONNECTIONS_QUICK } else { CONNECTIONS };
+    let stand = Stand::start(bench, peer, Speaks::Http1, Sharing::Apart(1), ROUTES)?;
+    let proxy = stand.proxy.as_ref().context("no proxy")?;
+    let settled_kib = || {
+        std::thread::sleep(SETTLES_WITHIN);
+        proxy.pss_kib() as f64
+    };
+    let before = settled_kib();
+    let mut command = Command::new(bench.part());
+    command.args(["idle", "--connect", &stand.address.to_string(), "--target", &peer::target(ROUTES)]);
+    command.args(["--host", HOST, "--connections", &connections.to_string()]);
+    let errors = stand.folder.join("idle.errors");
+    let mut idle = Process::start("the idle connections", command, &stand.place.others, &errors)?;
+    let said = || std::fs::read_to_string(&errors).unwrap_or_default();
+    let line = idle.line().with_context(said)?;
+    ensure!(line == MEASURING, "the idle connections say {line}");
+    let with = settled_kib();
+    idle.finish()?;
+    let after = settled_kib();
+    let mut sample = Sample::new("idle", "", peer, repetition);
+    sample.set("base_mib", before / 1024.0);
+    sample.set("connection_kib", (with - before) / f64::from(connections));
+    sample.set("after_mib", after / 1024.0);
+    Ok(sample)
+}
