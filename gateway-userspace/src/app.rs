@@ -5,6 +5,7 @@
 
 pub mod handover;
 pub mod kernel;
+pub mod memory;
 pub mod pods;
 pub mod ports;
 pub mod state;
@@ -35,6 +36,7 @@ use crate::control::provider::Desired;
 use crate::control::provider::file;
 use crate::drain::{self, Cause, Drain, DrainTrigger};
 use crate::limits::Limits;
+use crate::proxy::shedding::MemoryUse;
 use crate::readiness::{Blocked, Readiness};
 use crate::snapshot::store::SnapshotStore;
 use crate::telemetry::Telemetry;
@@ -73,6 +75,7 @@ struct Parts {
     telemetry: Arc<Telemetry>,
     workers: Arc<Workers>,
     endpoints: Arc<dyn EndpointStates>,
+    memory: Arc<MemoryUse>,
     ports: Arc<Mutex<Ports>>,
     pods: PodTable,
     report: LatestReport,
@@ -164,6 +167,8 @@ impl App {
         let (stop_telemetry, stopped) = oneshot::channel::<()>();
         let reading = tokio::task::spawn_local(read_records(Arc::clone(&parts.telemetry), stopped));
         let reopening = tokio::task::spawn_local(reopen_log_on_hangup(Arc::clone(&parts.telemetry)));
+        let watch = memory::watch(Arc::clone(&parts.limits), Arc::clone(&parts.memory));
+        let watching = tokio::task::spawn_local(watch);
         let answering = answer_admin(doors.admin_socket, doors.admin_port, parts.admin_state(&bound.drain));
 
         let mut enrolment = Enrolment::new(parts.gateway(), parts.pods.clone(), parts.limits.pods_max);
@@ -190,7 +195,7 @@ impl App {
         drop(stop_telemetry);
         // The last records are read; a panic there has been reported.
         let _ = reading.await;
-        for task in answering.into_iter().chain([reopening]) {
+        for task in answering.into_iter().chain([reopening, watching]) {
             task.abort();
             // Dropped when it has ended, and its socket with it.
             let _ = task.await;
@@ -269,6 +274,7 @@ fn build(settings: &Settings, inherited: Inherited, drain: &DrainTrigger) -> any
         telemetry,
         workers: Arc::new(workers),
         endpoints: context.endpoint_states(),
+        memory: context.memory(),
         ports: Arc::new(Mutex::new(Ports::new(settings.workers, inherited))),
         pods: PodTable::default(),
         report,

@@ -80,6 +80,13 @@ pub struct Limits {
     pub descriptors_reserved_percent: usize,
     /// Of the descriptors and connections that there may be, percent that one pod or address can have.
     pub holder_percent: usize,
+    /// Longest that what a worker has to do may wait for its turn; while all of it waits longer, requests
+    /// are refused.
+    pub queue_delay_max: Duration,
+    /// Memory of the process, bytes. `None`: that of its cgroup.
+    pub memory_bytes_max: Option<u64>,
+    /// How often the memory in use is looked at.
+    pub memory_check_interval: Duration,
     /// Idle upstream connections kept per worker, pod and endpoint.
     pub pool_idle_max: usize,
     /// Upstream connections per worker, pod and endpoint, in use or idle.
@@ -167,6 +174,9 @@ impl Default for Limits {
             descriptors_max: usize::MAX,
             descriptors_reserved_percent: 10,
             holder_percent: 75,
+            queue_delay_max: Duration::from_millis(100),
+            memory_bytes_max: None,
+            memory_check_interval: Duration::from_millis(100),
             pool_idle_max: 64,
             pool_connections_max: 1024,
             pool_idle_timeout: Duration::from_secs(60),

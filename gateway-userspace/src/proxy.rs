@@ -10,6 +10,7 @@ pub mod http2;
 pub mod listener;
 pub mod overload;
 pub mod recorder;
+pub mod shedding;
 pub mod shutdown;
 pub mod silence;
 pub mod tcp;
@@ -33,6 +34,7 @@ use crate::telemetry::record::{Observe, PodId};
 use admission::Admission;
 use holders::Holders;
 use http::headers::forwarded::TrustedProxies;
+use shedding::{MemoryUse, Shedding};
 use shutdown::Shutdown;
 use upstream::health::HealthTable;
 use upstream::registry::Registry;
@@ -60,6 +62,7 @@ pub struct Shared {
     /// Downstream connections of the process.
     pub(crate) connections: AtomicUsize,
     pub(crate) workers: AtomicUsize,
+    pub(crate) memory: Arc<MemoryUse>,
     pub(crate) health: Arc<HealthTable>,
     /// Peers of gateway listeners that have to say in a PROXY protocol header for whom they speak.
     pub(crate) proxy_protocol_from: Vec<IpNet>,
@@ -89,6 +92,7 @@ pub struct Proxy {
     pub(crate) trusted: Arc<TrustedProxies>,
     pub(crate) upstream: Registry,
     pub(crate) holders: Holders,
+    pub(crate) shedding: Shedding,
     /// Downstream connections of this worker.
     open: Cell<usize>,
     /// Accept loops of this worker.
@@ -129,6 +133,7 @@ impl Proxy {
             shared,
             trusted,
             holders: Holders::default(),
+            shedding: Shedding::default(),
             open: Cell::new(0),
             accepting: Cell::new(0),
             none_open: Notify::new(),

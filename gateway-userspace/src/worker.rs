@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use crate::limits::Limits;
 use crate::proxy::http::headers::forwarded::TrustedProxies;
 use crate::proxy::listener::accept::Listening;
+use crate::proxy::shedding::{MemoryUse, measure};
 use crate::proxy::shutdown::Shutdown;
 use crate::proxy::upstream::pool::SWEEP_INTERVAL;
 use crate::proxy::{Ingress, OriginalDestinations, Pod, Proxy, Shared, SocketFactory};
@@ -102,6 +103,11 @@ impl WorkerContext {
 }
 
 impl WorkerContext {
+    /// How much memory is used: to be told to the workers.
+    pub fn memory(&self) -> Arc<MemoryUse> {
+        Arc::clone(&self.shared.memory)
+    }
+
     /// Which endpoints are ejected, for whoever explains it.
     pub fn endpoint_states(&self) -> Arc<dyn EndpointStates> {
         Arc::clone(&self.shared.health) as Arc<dyn EndpointStates>
@@ -178,6 +184,7 @@ impl Worker {
     /// Obeys until the drain, or until nobody can command any more, which is the same.
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<WorkerCommand>) {
         tokio::task::spawn_local(sweep(Rc::clone(&self.proxy)));
+        tokio::task::spawn_local(measure(Rc::clone(&self.proxy)));
         while let Some(command) = commands.recv().await {
             match command {
                 WorkerCommand::AddPod(listener) => self.add_pod(listener),

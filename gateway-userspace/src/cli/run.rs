@@ -90,6 +90,13 @@ pub struct RunArgs {
     /// How long requests in flight may take after SIGTERM, as 30s or 1m30s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     drain_timeout: Duration,
+    /// Memory that it may use, in bytes or as 512Mi or 2Gi; requests are refused before it is reached
+    /// [default: that of its cgroup]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory_max: Option<u64>,
+    /// While everything a worker has to do waits longer than this for its turn, requests are refused
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = time)]
+    queue_delay_max: Duration,
     /// What Weir says of itself on standard error: error, warn, info, debug, trace, or directives
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "WEIR_LOG")]
     log_level: String,
@@ -121,6 +128,19 @@ enum CaptureMode {
 
 fn time(text: &str) -> Result<Duration, String> {
     duration::parse(text).ok_or_else(|| "a time is written as 500ms, 30s or 1m30s".to_owned())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" => Some(0),
+        "Ki" => Some(10),
+        "Mi" => Some(20),
+        "Gi" => Some(30),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(1 << unit));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "a size is written as 536870912, 512Mi or 2Gi".to_owned())
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -163,8 +183,28 @@ fn resolve(args: RunArgs) -> Result<Settings, Failure> {
         takeover: args.takeover,
         datapath_log: args.datapath_log,
         proxy_protocol_from: args.proxy_protocol_from,
-        limits: Limits { drain_timeout: args.drain_timeout, ..Limits::default() },
+        limits: Limits {
+            drain_timeout: args.drain_timeout,
+            memory_bytes_max: args.memory_max,
+            queue_delay_max: args.queue_delay_max,
+            ..Limits::default()
+        },
     };
     settings.check().map_err(|e| Failure::Usage(e.to_string()))?;
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_bytes_or_binary_units() {
+        assert_eq!(size("1024"), Ok(1024));
+        assert_eq!(size("512Mi"), Ok(512 << 20));
+        assert_eq!(size("2Gi"), Ok(2 << 30));
+        for wrong in ["", "0", "Mi", "1.5Gi", "-1", "1Mb", "99999999999Gi"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
 }

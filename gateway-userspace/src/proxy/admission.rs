@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use super::holders::{Held, Holder, InUse};
-use super::overload::{AtLimit, at_limit};
+use super::overload::{AtLimit, Pressure, at_limit};
 use super::{Ingress, Proxy};
 use crate::reason::Reason;
 
@@ -42,6 +42,7 @@ impl Admission {
         }
         // The kernel gives out the lowest number that is free: the number says how many are in use.
         let is_short = usize::try_from(descriptor).is_ok_and(|number| number >= limits.descriptors_usable());
+        let is_short = is_short || proxy.shared.memory.pressure() >= Pressure::Cut;
         let before = proxy.shared.connections.fetch_add(1, Ordering::Relaxed);
         if (is_short || before >= limits.connections_max) && !make_room(proxy, count) {
             proxy.shared.connections.fetch_sub(1, Ordering::Relaxed);
@@ -54,6 +55,14 @@ impl Admission {
     /// The connection's side of this, for whoever gives it up.
     pub fn held(&self) -> Rc<Held> {
         Rc::clone(&self.held)
+    }
+
+    /// Takes on a request of the connection.
+    ///
+    /// # Errors
+    /// `Overload` when there are more than can be served, and its pod or address has had its part.
+    pub fn take_on(&self) -> Result<(), Reason> {
+        if self.proxy.shedding.admits(self.held.demand()) { Ok(()) } else { Err(Reason::Overload) }
     }
 
     /// Something is under way on the connection: it is not idle before the guard is dropped.

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
 use super::Ingress;
+use super::shedding::Demand;
 use crate::telemetry::record::PodId;
 
 /// Connections of a holder that are looked at for one that is idle.
@@ -52,9 +53,15 @@ pub struct Held {
     /// Requests, relays and tunnels on it.
     busy: Cell<u32>,
     task: OnceCell<AbortHandle>,
+    demand: Rc<Demand>,
 }
 
 impl Held {
+    /// What its holder asks for.
+    pub fn demand(&self) -> &Demand {
+        &self.demand
+    }
+
     /// Tells which task serves it.
     pub fn served_by(&self, task: AbortHandle) {
         // It is told once.
@@ -85,12 +92,17 @@ impl Drop for InUse {
     }
 }
 
-type Connections = SmallVec<[Rc<Held>; 2]>;
+/// What one holder has.
+#[derive(Debug, Default)]
+struct Share {
+    connections: SmallVec<[Rc<Held>; 2]>,
+    demand: Rc<Demand>,
+}
 
 /// All connections of a worker, by who opened them.
 #[derive(Debug, Default)]
 pub struct Holders {
-    connections: RefCell<FxHashMap<Holder, Connections>>,
+    shares: RefCell<FxHashMap<Holder, Share>>,
     /// Who holds most, and how many: exactly so only for whoever opened or closed something last.
     largest: Cell<Option<(Holder, usize)>>,
     looks: Cell<u32>,
@@ -99,7 +111,7 @@ pub struct Holders {
 impl Holders {
     /// Connections that it holds.
     pub fn count(&self, holder: Holder) -> usize {
-        self.connections.borrow().get(&holder).map_or(0, SmallVec::len)
+        self.shares.borrow().get(&holder).map_or(0, |share| share.connections.len())
     }
 
     /// Who holds most, and how many.
@@ -107,18 +119,19 @@ impl Holders {
         let looks = self.looks.get();
         self.looks.set(looks.wrapping_add(1));
         if looks.is_multiple_of(LOOKS_PER_SEARCH) {
-            let connections = self.connections.borrow();
-            self.largest.set(connections.iter().map(|(who, held)| (*who, held.len())).max_by_key(|l| l.1));
+            let shares = self.shares.borrow();
+            let counts = shares.iter().map(|(who, share)| (*who, share.connections.len()));
+            self.largest.set(counts.max_by_key(|(_, count)| *count));
         }
         self.largest.get()
     }
 
     /// One more.
     pub fn insert(&self, holder: Holder) -> Rc<Held> {
-        let mut connections = self.connections.borrow_mut();
-        let all = connections.entry(holder).or_default();
-        let held =
-            Rc::new(Held { holder, place: Cell::new(all.len()), busy: Cell::new(0), task: OnceCell::new() });
+        let mut shares = self.shares.borrow_mut();
+        let Share { connections: all, demand } = shares.entry(holder).or_default();
+        let (place, demand) = (Cell::new(all.len()), Rc::clone(demand));
+        let held = Rc::new(Held { holder, place, busy: Cell::new(0), task: OnceCell::new(), demand });
         all.push(Rc::clone(&held));
         if self.largest.get().is_none_or(|(_, most)| all.len() >= most) {
             self.largest.set(Some((holder, all.len())));
@@ -128,25 +141,30 @@ impl Holders {
 
     /// One less.
     pub fn remove(&self, held: &Held) {
-        let mut connections = self.connections.borrow_mut();
-        let Some(all) = connections.get_mut(&held.holder) else { return };
+        let mut shares = self.shares.borrow_mut();
+        let Some(Share { connections: all, .. }) = shares.get_mut(&held.holder) else { return };
         all.swap_remove(held.place.get());
         if let Some(moved) = all.get(held.place.get()) {
             moved.place.set(held.place.get());
         }
         let left = all.len();
         if left == 0 {
-            connections.remove(&held.holder);
+            shares.remove(&held.holder);
         }
         if self.largest.get().is_some_and(|(who, _)| who == held.holder) {
             self.largest.set((left > 0).then_some((held.holder, left)));
         }
     }
 
+    /// Shows what each holder asks for.
+    pub fn for_each_demand(&self, look: impl FnMut(&Demand)) {
+        self.shares.borrow().values().map(|share| &*share.demand).for_each(look);
+    }
+
     /// Ends an idle connection of this holder. False when there is none among those looked at.
     pub fn give_up_one(&self, holder: Holder) -> bool {
-        let connections = self.connections.borrow();
-        let Some(all) = connections.get(&holder) else { return false };
+        let shares = self.shares.borrow();
+        let Some(Share { connections: all, .. }) = shares.get(&holder) else { return false };
         // From another place each time: those at the front may be the busy ones.
         let start = fastrand::usize(..all.len());
         let (before, after) = all.split_at(start);
@@ -194,8 +212,8 @@ mod tests {
         fastrand::shuffle(&mut all);
         for (gone, held) in all.iter().enumerate() {
             holders.remove(held);
-            let connections = holders.connections.borrow();
-            let left = connections.get(&source(1)).map_or(&[][..], |all| &all[..]);
+            let shares = holders.shares.borrow();
+            let left = shares.get(&source(1)).map_or(&[][..], |share| &share.connections[..]);
             assert_eq!(left.len(), 19 - gone);
             assert!(left.iter().enumerate().all(|(place, one)| one.place.get() == place));
             assert!(!left.iter().any(|one| Rc::ptr_eq(one, held)));

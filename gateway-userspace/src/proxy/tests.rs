@@ -7,6 +7,7 @@ mod drain;
 mod grpc;
 mod http;
 mod http2;
+mod overload;
 mod retry;
 mod tcp;
 mod upgrade;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use ::http::{HeaderName, Method};
 use tokio::sync::mpsc;
 
+use super::shedding::MemoryUse;
 use super::{OriginalDestinations, SocketFactory};
 use crate::limits::Limits;
 use crate::reason::Reason;
@@ -99,6 +101,7 @@ struct World {
     store: Arc<SnapshotStore>,
     dialled: Arc<Dialled>,
     worker: WorkerHandle,
+    memory: Arc<MemoryUse>,
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>,
     pods: u32,
 }
@@ -118,8 +121,9 @@ impl World {
             Arc::clone(&dialled) as Arc<dyn OriginalDestinations>,
         );
         let (sender, events) = mpsc::unbounded_channel();
+        let memory = context.memory();
         let worker = Worker::spawn(0, context, move || Box::new(Events(sender))).unwrap();
-        Self { store, dialled, worker, events: events.into(), pods: 0 }
+        Self { store, dialled, worker, memory, events: events.into(), pods: 0 }
     }
 
     fn publish(&self, frontends: Vec<Arc<Frontend>>, listeners: Vec<Arc<Listener>>) {

@@ -40,6 +40,9 @@ pub async fn handle(connection: Rc<Connection>, request: Request<RequestBody>) -
     describe(&mut recorder.record, &parts, is_grpc, connection.proxy.limits.log_field_bytes);
     let manner =
         Manner { grpc: is_grpc, without_body: parts.method == Method::HEAD, http1: connection.is_http1() };
+    if let Err(reason) = connection.downstream.admission.take_on() {
+        return respond::refuse(reason.into(), manner, recorder);
+    }
     let serving = connection.serving();
     let exchange = Exchange { connection: &connection, serving: &serving };
     match exchange.serve(parts, body, &mut recorder).await {

@@ -1,7 +1,7 @@
 //! Weir's own answers: the only place, with `reason.rs`, that knows statuses.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, LOCATION};
+use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::body::ResponseBody;
@@ -11,6 +11,9 @@ use crate::proxy::recorder::Recorder;
 use crate::reason::Reason;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Seconds: overload is looked at ten times in it.
+const RETRY_AFTER_OVERLOAD: HeaderValue = HeaderValue::from_static("1");
 
 /// Why a request is answered by Weir itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +110,9 @@ pub fn refuse(refusal: Refusal, manner: Manner, mut recorder: Box<Recorder>) -> 
     if let Some(reason) = refusal.reason() {
         recorder.fail(reason);
         head.headers.insert(PROXY_STATUS, proxy_status(reason));
+        if reason == Reason::Overload {
+            head.headers.insert(RETRY_AFTER, RETRY_AFTER_OVERLOAD);
+        }
     }
     if manner.http1 {
         head.version = Version::HTTP_11;

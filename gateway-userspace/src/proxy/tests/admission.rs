@@ -8,11 +8,13 @@ use super::backend::{Backend as Server, accept};
 use super::client::within;
 use super::*;
 
-/// A connection from an address of loopback.
-async fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+/// A connection from an address of loopback, after its first answer; or what ended it.
+async fn served_from(last: u8, to: SocketAddr) -> Result<TcpStream, io::Error> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
-    within(TcpSocket::from_std_stream(socket.into()).connect(to)).await.unwrap()
+    let mut stream = within(TcpSocket::from_std_stream(socket.into()).connect(to)).await?;
+    get(&mut stream).await?;
+    Ok(stream)
 }
 
 /// A whole answer's head, or what ended the connection.
@@ -50,18 +52,16 @@ async fn at_the_limit_the_one_who_holds_most_makes_room_and_gets_no_more() {
     let gateway = world.gateway(routed(&cluster), vec![cluster]);
     let mut greedy = Vec::new();
     for _ in 0..8 {
-        let mut stream = connect_from(2, gateway).await;
-        get(&mut stream).await.unwrap();
+        let stream = served_from(2, gateway).await.unwrap();
         greedy.push(stream);
     }
     let mut modest = Vec::new();
     for _ in 0..3 {
-        let mut stream = connect_from(3, gateway).await;
-        get(&mut stream).await.unwrap();
+        let stream = served_from(3, gateway).await.unwrap();
         assert_eq!(world.rejected().await, Reason::Overload);
         modest.push(stream);
     }
-    assert!(get(&mut connect_from(2, gateway).await).await.is_err());
+    assert!(served_from(2, gateway).await.is_err());
     assert_eq!(world.rejected().await, Reason::Overload);
     for stream in &mut modest {
         get(stream).await.unwrap();
@@ -79,16 +79,14 @@ async fn one_address_has_no_more_than_its_limit_and_the_next_one_is_served() {
     let world = World::with(Limits { source_connections_max: 2, ..Limits::default() });
     let cluster = cluster(0, UpstreamProtocol::Http, &[server.address]);
     let gateway = world.gateway(routed(&cluster), vec![cluster]);
-    let (mut a, mut b) = (connect_from(2, gateway).await, connect_from(2, gateway).await);
-    get(&mut a).await.unwrap();
-    get(&mut b).await.unwrap();
-    assert!(get(&mut connect_from(2, gateway).await).await.is_err());
+    let a = served_from(2, gateway).await.unwrap();
+    let mut b = served_from(2, gateway).await.unwrap();
+    assert!(served_from(2, gateway).await.is_err());
     assert_eq!(world.rejected().await, Reason::Overflow);
-    let mut other = connect_from(3, gateway).await;
-    get(&mut other).await.unwrap();
+    let _other = served_from(3, gateway).await.unwrap();
     drop(a);
     world.event(|event| matches!(event, Event::Downstream(-1)).then_some(())).await;
-    get(&mut connect_from(2, gateway).await).await.unwrap();
+    served_from(2, gateway).await.unwrap();
     get(&mut b).await.unwrap();
 }
 
@@ -100,12 +98,11 @@ async fn a_pod_has_no_more_than_its_limit_and_another_pod_is_served() {
     let frontend = frontend(&cluster, PortProtocol::Http, None);
     world.publish(vec![Arc::clone(&frontend)], vec![]);
     let (greedy, other) = (world.pod(&frontend), world.pod(&frontend));
-    let (mut a, mut b) = (connect_from(1, greedy).await, connect_from(1, greedy).await);
-    get(&mut a).await.unwrap();
-    get(&mut b).await.unwrap();
-    assert!(get(&mut connect_from(1, greedy).await).await.is_err());
+    let _a = served_from(1, greedy).await.unwrap();
+    let _b = served_from(1, greedy).await.unwrap();
+    assert!(served_from(1, greedy).await.is_err());
     assert_eq!(world.rejected().await, Reason::Overflow);
-    get(&mut connect_from(1, other).await).await.unwrap();
+    served_from(1, other).await.unwrap();
 }
 
 #[tokio::test]
@@ -115,6 +112,6 @@ async fn descriptors_that_are_kept_back_are_not_for_connections_of_clients() {
     let world = World::with(Limits { descriptors_max: 3, ..Limits::default() });
     let cluster = cluster(0, UpstreamProtocol::Http, &[server.address]);
     let gateway = world.gateway(routed(&cluster), vec![cluster]);
-    assert!(get(&mut connect_from(2, gateway).await).await.is_err());
+    assert!(served_from(2, gateway).await.is_err());
     assert_eq!(world.rejected().await, Reason::Overload);
 }

@@ -1,0 +1,216 @@
+//! Takes on no more requests than the worker can serve: measures how late it is, and keeps each holder to its quota.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Proxy;
+use super::overload::{Pressure, Quota, Window, next_quota};
+use crate::memory;
+
+/// Between two measurements of the delay.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What is decided upon: a delay that lasts through all of it is no accident.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// What may come at once, as time of a holder's quota.
+const BURST_SECONDS: f32 = 0.02;
+
+/// Idle connections that are given up per measurement while memory is short.
+const TRIMMED_PER_TICK: usize = 16;
+
+/// How much of its memory the process uses, percent. All workers look at it.
+#[derive(Debug, Default)]
+pub struct MemoryUse(AtomicUsize);
+
+impl MemoryUse {
+    /// Says how much it is now.
+    pub fn set(&self, percent: usize) {
+        self.0.store(percent, Ordering::Relaxed);
+    }
+
+    /// How short it is.
+    pub fn pressure(&self) -> Pressure {
+        Pressure::of(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// What one pod or address asks for.
+#[derive(Debug, Default)]
+pub struct Demand {
+    window: Cell<u32>,
+    asked: Cell<u32>,
+    /// Requests that it may have at once, and when that was counted. `None` before it was held to a quota.
+    allowance: Cell<Option<(Instant, f32)>>,
+}
+
+/// How many requests a worker takes on.
+#[derive(Debug)]
+pub struct Shedding {
+    window: Cell<u32>,
+    quota: Cell<Option<Quota>>,
+    admitted: Cell<u32>,
+    refused: Cell<u32>,
+    /// The measuring goes on only while there are requests.
+    measures: Cell<bool>,
+    begin: Notify,
+}
+
+impl Default for Shedding {
+    fn default() -> Self {
+        Self {
+            // The demand of a newcomer is of no window yet.
+            window: Cell::new(1),
+            quota: Cell::new(None),
+            admitted: Cell::new(0),
+            refused: Cell::new(0),
+            measures: Cell::new(false),
+            begin: Notify::new(),
+        }
+    }
+}
+
+impl Shedding {
+    /// Whether a request of this holder is taken on.
+    pub fn admits(&self, demand: &Demand) -> bool {
+        if demand.window.replace(self.window.get()) != self.window.get() {
+            demand.asked.set(0);
+        }
+        demand.asked.set(demand.asked.get() + 1);
+        if !self.measures.replace(true) {
+            self.begin.notify_one();
+        }
+        let admits = self.quota.get().is_none_or(|quota| demand.takes_one(quota, Instant::now()));
+        let count = if admits { &self.admitted } else { &self.refused };
+        count.set(count.get().wrapping_add(1));
+        admits
+    }
+}
+
+impl Demand {
+    fn takes_one(&self, quota: Quota, now: Instant) -> bool {
+        let most = (quota.rate * BURST_SECONDS).max(1.0);
+        let allowed = match self.allowance.get() {
+            Some((since, allowed)) => (allowed + (now - since).as_secs_f32() * quota.rate).min(most),
+            // Clients that come and go are not to have their first request each time.
+            None if fastrand::f32() < quota.share => most,
+            None => 0.0,
+        };
+        let takes = allowed >= 1.0;
+        self.allowance.set(Some((now, if takes { allowed - 1.0 } else { allowed })));
+        takes
+    }
+}
+
+/// Measures for as long as the worker lives.
+pub async fn measure(proxy: Rc<Proxy>) {
+    let shedding = &proxy.shedding;
+    loop {
+        while !shedding.measures.get() {
+            shedding.begin.notified().await;
+        }
+        let (begin, mut least) = (Instant::now(), Duration::MAX);
+        while begin.elapsed() < WINDOW {
+            let before = Instant::now();
+            tokio::time::sleep(TICK).await;
+            least = least.min(before.elapsed().saturating_sub(TICK));
+            trim(&proxy);
+        }
+        decide(&proxy, begin.elapsed(), least);
+    }
+}
+
+/// Gives up what is idle while memory is short.
+fn trim(proxy: &Proxy) {
+    if proxy.shared.memory.pressure() < Pressure::Trim {
+        return;
+    }
+    for _ in 0..TRIMMED_PER_TICK {
+        let Some((holder, _)) = proxy.holders.largest() else { return };
+        if !proxy.holders.give_up_one(holder) {
+            return;
+        }
+        proxy.observe.rejected(crate::reason::Reason::Overload);
+    }
+}
+
+/// The end of a window.
+fn decide(proxy: &Proxy, length: Duration, delay: Duration) {
+    let shedding = &proxy.shedding;
+    let window = Window {
+        length,
+        delay,
+        pressure: proxy.shared.memory.pressure(),
+        admitted: shedding.admitted.take(),
+        refused: shedding.refused.take(),
+    };
+    let is_over = delay > proxy.limits.queue_delay_max || window.pressure >= Pressure::Cut;
+    let asked = if is_over { asked(proxy) } else { Vec::new() };
+    if window.pressure > Pressure::None {
+        memory::give_back();
+    }
+    let before = shedding.quota.get();
+    let quota = next_quota(before, &window, proxy.limits.queue_delay_max, &asked);
+    match (before, quota) {
+        (None, Some(quota)) => tracing::warn!(?delay, ?quota, "overload: requests are refused"),
+        (Some(_), None) => tracing::info!("overload is over"),
+        _ => {}
+    }
+    shedding.quota.set(quota);
+    shedding.window.set(shedding.window.get().wrapping_add(1));
+    shedding.measures.set(quota.is_some() || window.admitted > 0 || window.pressure > Pressure::None);
+}
+
+/// What each holder has asked for in this window.
+fn asked(proxy: &Proxy) -> Vec<u32> {
+    let now = proxy.shedding.window.get();
+    let mut asked = Vec::new();
+    proxy.holders.for_each_demand(|demand| {
+        if demand.window.get() == now {
+            asked.push(demand.asked.get());
+        }
+    });
+    asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_quota_everything_is_taken_on() {
+        let (shedding, demand) = (Shedding::default(), Demand::default());
+        assert!((0..10_000).all(|_| shedding.admits(&demand)));
+        assert_eq!((shedding.admitted.get(), demand.asked.get()), (10_000, 10_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_more_than_the_quota_gets_the_quota_and_who_asks_for_less_gets_all() {
+        let shedding = Shedding::default();
+        shedding.quota.set(Some(Quota { rate: 100.0, share: 1.0 }));
+        let (greedy, modest) = (Demand::default(), Demand::default());
+        let (mut greedy_gets, mut modest_gets) = (0, 0);
+        for millisecond in 0..1000 {
+            greedy_gets += u32::from(shedding.admits(&greedy));
+            if millisecond % 20 == 0 {
+                modest_gets += u32::from(shedding.admits(&modest));
+            }
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert_eq!(modest_gets, 50);
+        assert!((95..=103).contains(&greedy_gets), "{greedy_gets}");
+        assert_eq!(shedding.refused.get(), 1000 - greedy_gets);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_no_rate_at_all_nothing_is_taken_on() {
+        let shedding = Shedding::default();
+        shedding.quota.set(Some(Quota { rate: 0.0, share: 0.0 }));
+        assert!(!shedding.admits(&Demand::default()));
+    }
+}
