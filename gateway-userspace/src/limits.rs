@@ -21,6 +21,11 @@ pub struct Limits {
     pub tcp_idle_timeout: Duration,
     /// How long an HTTP/1 client that has closed its sending side is still answered.
     pub half_close_timeout: Duration,
+    /// Least rate at which an HTTP/1 client must send the body of a request, bytes per second.
+    pub body_rate_min_bytes: u32,
+    /// How long it may send none of it. Bytes that come faster than asked for allow for longer pauses
+    /// later, up to six times this.
+    pub body_rate_grace: Duration,
     /// Silence of a request or response body.
     pub stream_idle_timeout: Duration,
     /// One TCP connect to an endpoint.
@@ -146,6 +151,8 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             tcp_idle_timeout: Duration::from_secs(3600),
             half_close_timeout: Duration::from_secs(10),
+            body_rate_min_bytes: 256,
+            body_rate_grace: Duration::from_secs(10),
             stream_idle_timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(2),
             header_bytes_max: 32 * 1024,

@@ -9,6 +9,7 @@ pub mod http;
 pub mod http2;
 pub mod listener;
 pub mod overload;
+pub mod pace;
 pub mod recorder;
 pub mod shedding;
 pub mod shutdown;

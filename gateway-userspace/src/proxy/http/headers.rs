@@ -10,7 +10,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT,
     FORWARDED, HOST, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use smallvec::SmallVec;
 
@@ -47,6 +47,9 @@ pub enum HeadError {
     /// `*` is for OPTIONS only, and a target needs a path.
     #[error("the request target does not fit its method")]
     Target,
+    /// What follows the head could be its body, or already speak the next protocol.
+    #[error("a request that asks to switch protocols has a body")]
+    UpgradeBody,
     /// Weir opens no tunnels.
     #[error("CONNECT is not allowed")]
     Connect,
@@ -69,9 +72,8 @@ impl HeadError {
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::Scheme => StatusCode::MISDIRECTED_REQUEST,
-            Self::Host | Self::Authority | Self::Length | Self::Target | Self::Shadow | Self::Blank => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Host | Self::Authority | Self::Length | Self::Target => StatusCode::BAD_REQUEST,
+            Self::Shadow | Self::Blank | Self::UpgradeBody => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -92,6 +94,10 @@ pub fn check_request(
     if !(path.is_some_and(|path| path.starts_with('/')) || (path == Some("*") && method == Method::OPTIONS)) {
         return Err(HeadError::Target);
     }
+    // An HTTP/1 client that names a scheme asks a proxy for it, and this is none for others.
+    if version <= Version::HTTP_11 && uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP) {
+        return Err(HeadError::Scheme);
+    }
     check_framing(version, headers)?;
     if headers.keys().any(is_shadow) {
         return Err(HeadError::Shadow);
@@ -99,10 +105,14 @@ pub fn check_request(
     if version >= Version::HTTP_2 && headers.values().any(has_blank_end) {
         return Err(HeadError::Blank);
     }
-    match headers.get(EXPECT) {
-        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(HeadError::Expectation),
-        _ => Ok(()),
+    let is_not_zero = |length: &HeaderValue| length.as_bytes().iter().any(|digit| *digit != b'0');
+    let has_body =
+        headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(is_not_zero);
+    if has_body && version == Version::HTTP_11 && upgrade(headers).is_some() {
+        return Err(HeadError::UpgradeBody);
     }
+    let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get_all(EXPECT).iter().all(is_met) { Ok(()) } else { Err(HeadError::Expectation) }
 }
 
 fn has_blank_end(value: &HeaderValue) -> bool {
@@ -134,9 +144,15 @@ fn is_shadow(name: &HeaderName) -> bool {
     [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|known| name != known && forwarded::is_like(name, known))
 }
 
-/// The protocol that the client asks to switch to (RFC 9110 7.8). Ask before `strip_hop_by_hop`.
+/// The protocol that the client asks to switch to (RFC 9110 7.8). Ask before `strip_hop_by_hop`. A
+/// switch to HTTP/2, which RFC 9113 has given up, is not offered: requests behind it would pass by the
+/// routes.
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(UPGRADE)?;
+    let is_http2 = |protocol: &[u8]| protocol.trim_ascii().eq_ignore_ascii_case(b"h2c");
+    if headers.get_all(UPGRADE).iter().any(|v| v.as_bytes().split(|byte| *byte == b',').any(is_http2)) {
+        return None;
+    }
     connection_options(headers).any(|option| option.eq_ignore_ascii_case(b"upgrade")).then(|| value.clone())
 }
 

@@ -53,6 +53,15 @@ fn targets_and_expectations_that_do_not_fit_are_refused() {
     assert_eq!(get("/", &[("expect", "100-Continue")]), Ok(()));
     assert_eq!(get("http://h/a", &[]), Ok(()));
     assert_eq!(get("/", &[("expect", "tea")]), Err(HeadError::Expectation));
+    assert_eq!(get("/", &[("expect", "100-continue"), ("expect", "tea")]), Err(HeadError::Expectation));
+    assert_eq!(get("https://h/a", &[]), Err(HeadError::Scheme));
+    let switch = [("connection", "upgrade"), ("upgrade", "x"), ("content-length", "0")];
+    assert_eq!(get("/", &switch), Ok(()));
+    assert_eq!(get("/", &[switch[0], switch[1], ("content-length", "5")]), Err(HeadError::UpgradeBody));
+    assert_eq!(
+        get("/", &[switch[0], switch[1], ("transfer-encoding", "chunked")]),
+        Err(HeadError::UpgradeBody)
+    );
     assert_eq!(get("*", &[]), Err(HeadError::Target));
     assert_eq!(get("/", &[("content_length", "3")]), Err(HeadError::Shadow));
     assert_eq!(get("/", &[("transfer_encoding", "chunked")]), Err(HeadError::Shadow));
@@ -72,12 +81,12 @@ fn hop_by_hop_fields_go_and_te_trailers_stays() {
         ("keep-alive", "5"),
         ("proxy-connection", "x"),
         ("transfer-encoding", "chunked"),
-        ("upgrade", "h2c"),
+        ("upgrade", "x"),
         ("te", "gzip"),
         ("te", "deflate, Trailers"),
         ("accept", "*/*"),
     ]);
-    assert_eq!(upgrade(&headers).unwrap(), "h2c");
+    assert_eq!(upgrade(&headers).unwrap(), "x");
     strip_hop_by_hop(&mut headers);
     assert_eq!(names(&headers), ["accept", "te"]);
     assert_eq!(headers["te"], "trailers");
@@ -111,6 +120,8 @@ fn an_upgrade_counts_only_when_the_connection_header_names_it() {
     assert_eq!(upgrade(&map(&[("connection", "upgrade")])), None);
     let asked = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
     assert_eq!(upgrade(&asked).unwrap(), "websocket");
+    assert_eq!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "h2c")])), None);
+    assert_eq!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "x"), ("upgrade", "y, H2C")])), None);
 }
 
 #[test]
