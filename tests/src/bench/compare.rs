@@ -44,7 +44,37 @@ fn read(path: &Path) -> Result<Report> {
 
 fn row(name: &str, old: Option<f64>, new: Option<f64>) -> Option<Vec<String>> {
     let (old, new) = (old?, new?);
+    if old == new {
+        return None;
+    }
     let change = new / old;
-    let mark = if change.is_finite() && (change - 1.0).abs() > NOTABLE { "*" } else { "" };
+    let mark = if (change - 1.0).abs() > NOTABLE { "*" } else { "" };
     Some(vec![name.to_owned(), shown(old), shown(new), format!("{change:.2}"), mark.to_owned()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Report, Sample};
+    use super::compare;
+
+    #[test]
+    fn a_run_that_became_slower_is_marked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, rps: f64| {
+            let mut report = Report::default();
+            for (subject, rps) in [("weir", rps), ("nginx", 1000.0)] {
+                let mut sample = Sample::new("sat", "", subject, 0);
+                sample.set("rps", rps);
+                report.samples.push(sample);
+            }
+            let path = folder.path().join(name);
+            std::fs::write(&path, serde_json::to_vec(&report).expect("it is plain")).expect("it fits");
+            path
+        };
+        let text = compare(&write("old", 1000.0), &write("new", 900.0)).expect("both are there");
+        let rows: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert!(rows.contains(&"| sat rps | 1000 | 900.0 | 0.90 | * |".to_owned()), "{text}");
+        assert!(rows.contains(&"| sat rps / nginx's | 1.00 | 0.900 | 0.90 | * |".to_owned()), "{text}");
+    }
 }

@@ -198,7 +198,8 @@ pub(super) fn table(report: &Report) -> String {
         let measured = measured.map_or_else(String::new, |value| format!("{}{unit}", shown(value)));
         rows.push(vec![(*what).to_owned(), bound.text(unit), measured, verdict.to_owned()]);
     }
-    format!("## goals\n\n{}", aligned(&rows))
+    let note = if report.machine.quick { ": a quick run, which measures nothing" } else { "" };
+    format!("## goals{note}\n\n{}", aligned(&rows))
 }
 
 #[cfg(test)]

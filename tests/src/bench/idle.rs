@@ -21,14 +21,12 @@ const CONNECTIONS_QUICK: u32 = 200;
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 
 /// For every peer, so many times.
-pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+pub(super) fn run(bench: &Bench<'_>, report: &mut Report) {
     for repetition in 0..bench.options.repetitions {
         for peer in bench.order(repetition).into_iter().filter(|peer| *peer != Peer::Direct) {
-            let sample = one(bench, peer, repetition).with_context(|| peer.to_string())?;
-            report.samples.push(sample);
+            report.take(&format!("idle {peer}"), one(bench, peer, repetition));
         }
     }
-    Ok(())
 }
 
 fn one(bench: &Bench<'_>, peer: Peer, repetition: u32) -> Result<Sample> {

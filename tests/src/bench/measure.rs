@@ -12,7 +12,7 @@ use gateway_bench::load::{MEASURING, Outcome};
 use super::cpus::{self, Placement, Sharing};
 use super::peer::{self, HOST, Peer, Speaks, Task};
 use super::process::Process;
-use super::report::Sample;
+use super::report::{Report, Sample};
 use super::{Bench, h2load};
 use crate::wait::wait_for;
 
@@ -152,32 +152,24 @@ pub(super) fn asked(address: SocketAddr, target: &str) -> Result<u16> {
     Ok(std::str::from_utf8(&head)?.split(' ').nth(1).context("no status")?.parse()?)
 }
 
-/// Every peer, so many times, each time with new processes.
-pub(super) fn traffic(bench: &Bench<'_>, traffic: &Traffic, samples: &mut Vec<Sample>) -> Result<()> {
+/// Every peer, so many times, each time with new processes. One that does not work does not stop the others.
+pub(super) fn traffic(bench: &Bench<'_>, traffic: &Traffic, report: &mut Report) {
+    // The backend does not speak HTTP/2 and HTTP/1.1 at once.
+    let takes_part = |peer: &Peer| *peer != Peer::Direct || traffic.requests != Requests::Http2;
     for repetition in 0..bench.options.repetitions {
-        // The backend does not speak HTTP/2 and HTTP/1.1 at once.
-        let takes_part = |peer: &Peer| *peer != Peer::Direct || traffic.requests != Requests::Http2;
         for peer in bench.order(repetition).into_iter().filter(takes_part) {
-            let sample = one(bench, traffic, peer, repetition)
-                .with_context(|| format!("{peer}, repetition {repetition}"));
-            match sample {
-                Ok(sample) => samples.push(sample),
-                // The others go on without it; Weir has to be there.
-                Err(error) if peer != Peer::Weir => {
-                    eprintln!("{} {}: {error:#}", traffic.scenario, traffic.variant)
-                }
-                Err(error) => return Err(error),
-            }
+            let what = format!("{} {} {peer}", traffic.scenario, traffic.variant);
+            report.take(&what, one(bench, traffic, peer, repetition));
         }
     }
-    Ok(())
 }
 
 fn one(bench: &Bench<'_>, traffic: &Traffic, peer: Peer, repetition: u32) -> Result<Sample> {
     let Traffic { scenario, variant, sharing, requests, routes } = *traffic;
     let stand = Stand::start(bench, peer, requests.speaks(), sharing, routes)?;
     let mut sample = Sample::new(scenario, variant, peer, repetition);
-    sample.set("noise", noise(&stand.place)?);
+    let patience = if bench.options.quick { Duration::ZERO } else { QUIET_WITHIN };
+    sample.set("noise", noise(&stand.place, patience)?);
     let cpu = || stand.proxy.as_ref().map_or(0, Process::cpu_ns);
     let (outcome, spent) = match requests {
         Requests::Http2 => with_h2load(bench, &stand, cpu)?,
@@ -199,14 +191,14 @@ fn one(bench: &Bench<'_>, traffic: &Traffic, peer: Peer, repetition: u32) -> Res
 }
 
 /// How busy the CPUs are with something else, after some patience.
-fn noise(place: &Placement) -> Result<f64> {
+fn noise(place: &Placement, patience: Duration) -> Result<f64> {
     let mut all = [place.proxy.as_slice(), place.others.as_slice()].concat();
     all.sort_unstable();
     all.dedup();
     let begun = Instant::now();
     loop {
         let busy = cpus::busy(&all, LOOK)?;
-        if busy <= NOISE_MAX || begun.elapsed() >= QUIET_WITHIN {
+        if busy <= NOISE_MAX || begun.elapsed() >= patience {
             return Ok(busy);
         }
     }

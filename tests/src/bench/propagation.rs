@@ -48,7 +48,7 @@ impl Change {
 }
 
 /// Weir only: what it has to reach is an absolute figure.
-pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+pub(super) fn run(bench: &Bench<'_>, report: &mut Report) {
     let kinds = [
         ("endpoint, quiet", Change::Endpoint, false),
         ("endpoint, busy", Change::Endpoint, true),
@@ -57,14 +57,14 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
     ];
     for repetition in 0..bench.options.repetitions.min(2) {
         for (variant, change, busy) in kinds {
-            let large = Large::start(bench, "propagation")?;
-            let mut sample = Sample::new("propagation", variant, "weir", repetition);
             let changes = if bench.options.quick { CHANGES_QUICK } else { CHANGES };
-            measure(&large, change, changes, busy, &mut sample).with_context(|| variant.to_owned())?;
-            report.samples.push(sample);
+            let measured = Large::start(bench, "propagation").and_then(|large| {
+                let mut sample = Sample::new("propagation", variant, "weir", repetition);
+                measure(&large, change, changes, busy, &mut sample).map(|()| sample)
+            });
+            report.take(&format!("propagation, {variant}"), measured);
         }
     }
-    Ok(())
 }
 
 fn measure(large: &Large, change: Change, changes: usize, busy: bool, sample: &mut Sample) -> Result<()> {

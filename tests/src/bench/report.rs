@@ -14,6 +14,8 @@ pub(super) struct Report {
     /// What it ran on.
     pub(super) machine: Machine,
     pub(super) samples: Vec<Sample>,
+    /// What did not work, and why.
+    pub(super) broken: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,7 +29,7 @@ pub(super) struct Machine {
     cpus: usize,
     repetitions: u32,
     measured_seconds: f64,
-    quick: bool,
+    pub(super) quick: bool,
     /// By peer.
     versions: BTreeMap<String, String>,
 }
@@ -82,7 +84,19 @@ impl Report {
             quick: options.quick,
             versions: versions.filter(|(_, version)| !version.is_empty()).collect(),
         };
-        Self { machine, samples: Vec::new() }
+        Self { machine, ..Self::default() }
+    }
+
+    /// Takes a sample; what could not be measured is said at once and remembered.
+    pub(super) fn take(&mut self, what: &str, sample: anyhow::Result<Sample>) {
+        match sample {
+            Ok(sample) => self.samples.push(sample),
+            Err(error) => {
+                let why = format!("{what}: {error:#}");
+                eprintln!("{why}");
+                self.broken.push(why);
+            }
+        }
     }
 
     /// Two lines for the top of the output.

@@ -20,11 +20,10 @@ const LIVE_WITHIN: Duration = Duration::from_secs(20);
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Weir only: what it has to reach is an absolute figure.
-pub(super) fn run(bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+pub(super) fn run(bench: &Bench<'_>, report: &mut Report) {
     for repetition in 0..bench.options.repetitions.min(3) {
-        report.samples.push(one(bench, repetition)?);
+        report.take("scale", one(bench, repetition));
     }
-    Ok(())
 }
 
 fn one(bench: &Bench<'_>, repetition: u32) -> Result<Sample> {

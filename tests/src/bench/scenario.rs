@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use anyhow::Result;
 use clap::ValueEnum;
 
 use super::cpus::Sharing;
@@ -70,7 +69,7 @@ impl fmt::Display for Scenario {
 
 impl Scenario {
     /// Measures it for all peers.
-    pub(super) fn run(self, bench: &Bench<'_>, report: &mut Report) -> Result<()> {
+    pub(super) fn run(self, bench: &Bench<'_>, report: &mut Report) {
         match self {
             Self::Idle => idle::run(bench, report),
             Self::Scale => scale::run(bench, report),
@@ -78,10 +77,7 @@ impl Scenario {
             Self::Steer => steer::run(bench, report),
             Self::Tcp => steer::passthrough(bench, report),
             _ => {
-                let samples = &mut report.samples;
-                self.traffic(bench.options.quick)
-                    .iter()
-                    .try_for_each(|one| measure::traffic(bench, one, samples))
+                self.traffic(bench.options.quick).iter().for_each(|one| measure::traffic(bench, one, report))
             }
         }
     }
