@@ -10,6 +10,7 @@ mod fixture;
 mod full_disk;
 mod h2spec;
 mod hostile_input;
+mod http2_floods;
 mod labels;
 mod path_spellings;
 mod privilege;

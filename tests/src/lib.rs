@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod demo;
 pub mod echo;
+pub mod frames;
 pub mod grpc;
 mod interrupt;
 pub mod load;

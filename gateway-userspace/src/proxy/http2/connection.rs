@@ -17,8 +17,8 @@ use crate::limits::Limits;
 use crate::proxy::http::connection::Connection;
 use crate::reason::Reason;
 
-/// How long the last words to a client may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client may take to take our last words.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The streams of one connection that are open.
 pub(super) struct Streams {

@@ -5,12 +5,13 @@ use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::frame::{Frame, Kind, Scanner};
 use super::guard::{Flood, Guard};
@@ -21,6 +22,10 @@ const PREFACE_BYTES: usize = 24;
 /// Frames other than bodies that the codec is given before it must write what they lead to: only
 /// that shows what they cost.
 const BATCH_FRAMES: u32 = 32;
+/// How long the client may take to hear our last words.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// What of the client is thrown away meanwhile, bytes.
+const FAREWELL_BYTES: usize = 1024 * 1024;
 
 /// What is known of a connection. The stream fills it in, the connection's task acts upon it.
 pub(super) struct Watch {
@@ -102,6 +107,7 @@ pub(super) struct Watched {
     batch: u32,
     /// The codec, which waits for the client to take what is written.
     reader: Option<Waker>,
+    farewell: Option<Farewell>,
 }
 
 impl Watched {
@@ -116,6 +122,7 @@ impl Watched {
             in_data: false,
             batch: BATCH_FRAMES,
             reader: None,
+            farewell: None,
         }
     }
 
@@ -183,6 +190,36 @@ impl Watched {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+}
+
+/// The wait for the client's end of a connection after ours.
+struct Farewell {
+    over: Pin<Box<Sleep>>,
+    /// What may still be read, and thrown away.
+    bytes: usize,
+}
+
+impl Farewell {
+    fn begin() -> Self {
+        Self { over: Box::pin(tokio::time::sleep(FAREWELL)), bytes: FAREWELL_BYTES }
+    }
+
+    fn poll(&mut self, tcp: &mut TcpStream, context: &mut Context<'_>) -> Poll<()> {
+        if self.over.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut bytes = [0; 4096];
+        while self.bytes > 0 {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            if ready!(Pin::new(&mut *tcp).poll_read(context, &mut buffer)).is_err()
+                || buffer.filled().is_empty()
+            {
+                break;
+            }
+            self.bytes = self.bytes.saturating_sub(buffer.filled().len());
+        }
+        Poll::Ready(())
     }
 }
 
@@ -258,7 +295,12 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.tcp).poll_flush(context)
     }
 
+    /// Ready when the client has closed its side too, or had a moment to read our last words: a socket
+    /// that is closed over what was not read resets the connection, and they are lost.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
+        ready!(Pin::new(&mut self.tcp).poll_shutdown(context))?;
+        let this = &mut *self;
+        let farewell = this.farewell.get_or_insert_with(Farewell::begin);
+        farewell.poll(&mut this.tcp, context).map(Ok)
     }
 }
