@@ -136,6 +136,8 @@ pub struct Limits {
     pub config_file_bytes_max: u64,
     /// Compiled size of one regular expression, bytes.
     pub regex_bytes_max: usize,
+    /// Compiled size of all regular expressions of one route, bytes.
+    pub route_regex_bytes_max: usize,
     /// Quiet time after a file event before the folder is read again.
     pub config_debounce: Duration,
     /// How often a configuration folder is looked at whether or not an event says so; also the longest
@@ -206,6 +208,7 @@ impl Default for Limits {
             config_files_max: 10_000,
             config_file_bytes_max: 8 * 1024 * 1024,
             regex_bytes_max: 64 * 1024,
+            route_regex_bytes_max: 1024 * 1024,
             config_debounce: Duration::from_millis(10),
             config_poll_interval: Duration::from_secs(5),
         }

@@ -66,21 +66,6 @@ mod tests {
     use super::Pace;
     use crate::limits::Limits;
 
-    /// How long a body is waited for that comes in these pieces: seconds before it, and bytes.
-    async fn waited(pieces: &[(u64, usize)]) -> u64 {
-        let mut pace = Pace::new(&Limits::default());
-        let begin = Instant::now();
-        for (wait, bytes) in pieces {
-            tokio::select! {
-                biased;
-                () = poll_fn(|cx| pace.poll(cx)) => return begin.elapsed().as_secs(),
-                () = tokio::time::sleep(Duration::from_secs(*wait)) => pace.received(*bytes),
-            }
-        }
-        poll_fn(|cx| pace.poll(cx)).await;
-        begin.elapsed().as_secs()
-    }
-
     #[tokio::test(start_paused = true)]
     async fn letters_do_not_buy_time_and_the_asked_rate_does() {
         assert_eq!(waited(&[]).await, 10);
@@ -90,6 +75,23 @@ mod tests {
         assert_eq!(waited(&[(1, 1024); 100]).await, 160);
         assert_eq!(waited(&[(0, 100_000_000)]).await, 60);
         assert_eq!(waited(&[(9, 256), (1, 256)]).await, 12);
+    }
+
+    /// How long a body is waited for that comes in these pieces: seconds before it, and bytes.
+    async fn waited(pieces: &[(u64, usize)]) -> u64 {
+        let mut pace = Pace::new(&Limits::default());
+        let begin = Instant::now();
+        for (seconds, bytes) in pieces {
+            let next = Instant::now() + Duration::from_secs(*seconds);
+            let wait = tokio::time::sleep_until(next);
+            tokio::select! {
+                biased;
+                () = poll_fn(|cx| pace.poll(cx)) => return begin.elapsed().as_secs(),
+                () = wait => pace.received(*bytes),
+            }
+        }
+        poll_fn(|cx| pace.poll(cx)).await;
+        begin.elapsed().as_secs()
     }
 
     #[tokio::test(start_paused = true)]

@@ -99,11 +99,13 @@ type Refused = Problem;
 /// Compiles a route and attaches it to all of its parents.
 pub(super) fn attach(route: &Route<'_>, parents: &mut Parents<'_, '_>) -> Attached {
     let subject = route.subject();
+    let regex_bytes_left = parents.interned.route_regex_bytes_max;
     let rules = route.rules(&mut RouteContext {
         set: parents.set,
         services: parents.services,
         interned: parents.interned,
         patterns: &mut parents.patterns,
+        regex_bytes_left,
         subject,
     });
     let mut findings = rule_findings(route, &rules);

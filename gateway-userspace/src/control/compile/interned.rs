@@ -29,6 +29,7 @@ pub struct Interned {
     /// Addresses that could not be opened, and why: told by whoever tried.
     unusable: BTreeMap<SocketAddr, String>,
     pub(super) regex_bytes_max: usize,
+    pub(super) route_regex_bytes_max: usize,
     pub(super) retry_attempts: u32,
     pub(super) retry_backoff: Duration,
     connect_timeout: Duration,
@@ -59,6 +60,7 @@ impl Interned {
             clusters: BTreeMap::new(),
             unusable: BTreeMap::new(),
             regex_bytes_max: limits.regex_bytes_max,
+            route_regex_bytes_max: limits.route_regex_bytes_max,
             retry_attempts: limits.retry_attempts,
             retry_backoff: limits.retry_backoff,
             connect_timeout: limits.connect_timeout,

@@ -25,12 +25,18 @@ pub(super) struct RouteContext<'a> {
     pub(super) services: &'a Services,
     pub(super) interned: &'a mut Interned,
     pub(super) patterns: &'a mut Patterns,
+    /// What the route's regular expressions may still take.
+    pub(super) regex_bytes_left: usize,
     pub(super) subject: &'a Subject,
 }
 
 impl RouteContext<'_> {
     pub(super) fn patterns(&mut self) -> PatternSource<'_> {
-        PatternSource { patterns: self.patterns, bytes_max: self.interned.regex_bytes_max }
+        PatternSource {
+            patterns: self.patterns,
+            bytes_max: self.interned.regex_bytes_max,
+            bytes_left: &mut self.regex_bytes_left,
+        }
     }
 
     fn kind(&self) -> Kind {

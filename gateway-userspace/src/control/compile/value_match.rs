@@ -11,18 +11,20 @@ use crate::snapshot::router::ValueMatcher;
 pub(super) struct PatternSource<'a> {
     pub(super) patterns: &'a mut Patterns,
     pub(super) bytes_max: usize,
+    pub(super) bytes_left: &'a mut usize,
 }
 
 impl PatternSource<'_> {
     pub(super) fn get(&mut self, pattern: &str, field: &str) -> Result<regex::Regex, Problem> {
-        self.patterns.get(pattern, self.bytes_max).map_err(|message| {
-            Problem::new(
-                "UnsupportedValue",
-                field,
-                message,
-                "write a shorter or simpler pattern (crate regex syntax)",
-            )
-        })
+        let problem = |message, remedy| Problem::new("UnsupportedValue", field, message, remedy);
+        let compiled = self.patterns.get(pattern, self.bytes_max);
+        let compiled = compiled
+            .map_err(|message| problem(message, "write a shorter or simpler pattern (crate regex syntax)"))?;
+        *self.bytes_left = self.bytes_left.checked_sub(compiled.bytes).ok_or_else(|| {
+            let message = "the regular expressions of this route need too many bytes when compiled";
+            problem(message.to_owned(), "spread its rules over several routes, or write simpler patterns")
+        })?;
+        Ok(compiled.regex)
     }
 }
 
@@ -67,4 +69,22 @@ pub(super) fn query(
         }
     }
     Ok(compiled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PatternSource, Patterns};
+
+    #[test]
+    fn the_patterns_of_a_route_are_bounded_together() {
+        let mut patterns = Patterns::default();
+        let mut bytes_left = 1024 * 1024;
+        let mut compile = |number: usize| {
+            let mut source =
+                PatternSource { patterns: &mut patterns, bytes_max: 65_536, bytes_left: &mut bytes_left };
+            source.get(&format!("/v{number}/[0-9]+"), "spec.rules[0]").is_ok()
+        };
+        let compiled = (0..1000).take_while(|number| compile(*number)).count();
+        assert!((16..1000).contains(&compiled), "{compiled}");
+    }
 }
