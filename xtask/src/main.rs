@@ -5,6 +5,7 @@ mod build;
 mod command;
 mod datapath;
 mod demo;
+mod fuzz;
 mod test;
 mod tidy;
 mod toolchain;
@@ -30,6 +31,7 @@ enum Command {
     Bench(bench::Options),
     Build(build::Options),
     Demo(demo::Options),
+    Fuzz(fuzz::Options),
     Test(test::Options),
     Tidy(tidy::Options),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Build(options) => build::run(&options).map(|()| true),
         Command::Demo(options) => demo::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy(options) => tidy::run(&options),
     };

@@ -16,7 +16,7 @@ use program::Program;
 
 /// Run the checks and tests, ring by ring.
 ///
-/// tidy and fmt and clippy look at the source; unit and loopback need no privilege; netns and ebpf are run as root,
+/// tidy and fmt and clippy look at the source; unit, fuzz and loopback need no privilege; netns and ebpf are run as root,
 /// because they make network namespaces and load the datapath into this kernel. A ring that cannot run here says why and
 /// its tests count as skipped; with CI=true that is a failure, and what is missing is installed first.
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,8 @@ enum Ring {
     Clippy,
     /// Each module by itself, and the golden cases of compile.
     Unit,
+    /// The fuzz targets on their seeds and on damaged copies of them; `cargo xtask fuzz` goes on from there.
+    Fuzz,
     /// The whole gateway on loopback.
     Loopback,
     /// Pods as network namespaces, as root.
@@ -51,8 +53,16 @@ enum Ring {
 }
 
 impl Ring {
-    const ALL: [Self; 7] =
-        [Self::Tidy, Self::Fmt, Self::Clippy, Self::Unit, Self::Loopback, Self::Netns, Self::Ebpf];
+    const ALL: [Self; 8] = [
+        Self::Tidy,
+        Self::Fmt,
+        Self::Clippy,
+        Self::Unit,
+        Self::Fuzz,
+        Self::Loopback,
+        Self::Netns,
+        Self::Ebpf,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -60,6 +70,7 @@ impl Ring {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
             Self::Unit => "unit",
+            Self::Fuzz => "fuzz",
             Self::Loopback => "loopback",
             Self::Netns => "netns",
             Self::Ebpf => "ebpf",
@@ -86,6 +97,7 @@ impl Ring {
             (true, "netns") => Self::Netns,
             (true, "ebpf") => Self::Ebpf,
             (true, _) => Self::Loopback,
+            (false, "gateway_fuzz") => Self::Fuzz,
             (false, _) => Self::Unit,
         }
     }
@@ -146,7 +158,11 @@ fn run_static(ring: Ring) -> anyhow::Result<Outcome> {
             gateway.args(["fmt", "--all", "--check"]);
             let mut kernel = command::cargo();
             kernel.args(["fmt", "--check", "--manifest-path", "gateway-ebpf/Cargo.toml"]);
-            Outcome::of(command::run(&mut gateway)).and(Outcome::of(command::run(&mut kernel)))
+            let mut fuzzer = command::cargo();
+            fuzzer.args(["fmt", "--check", "--manifest-path", "tests/fuzz/libfuzzer/Cargo.toml"]);
+            Outcome::of(command::run(&mut gateway))
+                .and(Outcome::of(command::run(&mut kernel)))
+                .and(Outcome::of(command::run(&mut fuzzer)))
         }
         _ => {
             let mut gateway = command::cargo();

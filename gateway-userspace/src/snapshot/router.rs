@@ -18,7 +18,7 @@ mod host;
 mod matcher;
 mod path;
 mod precedence;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod reference;
 
 use std::sync::Arc;

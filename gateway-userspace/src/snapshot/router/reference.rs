@@ -4,6 +4,8 @@
 use std::cmp::Reverse;
 
 use super::{Matcher, PathMatcher, RequestHead, RouteEntry, Section, ValueMatcher};
+#[cfg(fuzzing)]
+use super::{RouteMatch, Router};
 
 /// The entry that serves `head`: `(section, entry)`.
 pub(super) fn find(sections: &[Section], head: &RequestHead<'_>) -> Option<(usize, usize)> {
@@ -78,9 +80,9 @@ fn matches(matcher: &Matcher, head: &RequestHead<'_>) -> bool {
     path_matches(&matcher.path, head.path)
         && matcher.method.as_ref().is_none_or(|method| method == head.method)
         && matcher.headers.iter().all(|(name, wanted)| {
-            let values: Vec<&str> =
-                head.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
-            !values.is_empty() && value_matches(wanted, &values.join(","))
+            let values: Option<Vec<&str>> =
+                head.headers.get_all(name).iter().map(|value| value.to_str().ok()).collect();
+            values.is_some_and(|values| !values.is_empty() && value_matches(wanted, &values.join(",")))
         })
         && matcher.query.iter().all(|(name, wanted)| {
             let pairs = head.query.unwrap_or_default().split('&').map(|pair| {
@@ -117,4 +119,23 @@ fn value_matches(wanted: &ValueMatcher, value: &str) -> bool {
 fn form_decode(text: &str) -> String {
     let blanks = text.replace('+', " ");
     percent_encoding::percent_decode_str(&blanks).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(fuzzing)]
+impl Router {
+    /// The rule that serves `head`, by the slow matcher.
+    pub fn find_slowly<'r>(&'r self, head: &RequestHead<'_>) -> Option<RouteMatch<'r>> {
+        let of = |section: usize| self.entries.iter().filter(move |ranked| ranked.section == section);
+        let copy = |entry: &RouteEntry| {
+            let RouteEntry { hostname, matcher, rule } = entry;
+            RouteEntry { hostname: hostname.clone(), matcher: matcher.clone(), rule: rule.clone() }
+        };
+        let sections = self.sections.iter().enumerate().map(|(number, hostname)| {
+            let entries = of(number).map(|ranked| copy(&ranked.entry)).collect();
+            Section { hostname: hostname.clone(), entries }
+        });
+        let (section, entry) = find(&sections.collect::<Vec<_>>(), head)?;
+        let entry = &of(section).nth(entry)?.entry;
+        Some(RouteMatch { rule: &entry.rule, prefix_len: entry.matcher.path.prefix_len() })
+    }
 }

@@ -194,6 +194,11 @@ impl LineWriter {
     }
 }
 
+/// DEL, C1 controls and line separators: some readers end a line at them, and some act on them.
+const fn obeyed(character: char) -> bool {
+    matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
+}
+
 /// A JSON object that is written field by field.
 struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -213,11 +218,30 @@ impl<'a> Object<'a> {
     }
 
     fn string(&mut self, text: &str) {
+        if text.bytes().any(|byte| byte >= 0x7f) && text.chars().any(obeyed) {
+            return self.escaped(text);
+        }
         let start = self.out.len();
         if serde_json::to_writer(&mut *self.out, text).is_err() {
             self.out.truncate(start);
             self.out.extend_from_slice(b"null");
         }
+    }
+
+    /// JSON need not escape these, and a terminal that shows the line obeys them.
+    fn escaped(&mut self, text: &str) {
+        self.out.push(b'"');
+        for character in text.chars() {
+            // Writing to a vector cannot fail.
+            let _ = match character {
+                '"' | '\\' => write!(self.out, "\\{character}"),
+                _ if character.is_ascii_control() || obeyed(character) => {
+                    write!(self.out, "\\u{:04x}", u32::from(character))
+                }
+                _ => write!(self.out, "{character}"),
+            };
+        }
+        self.out.push(b'"');
     }
 
     fn text(&mut self, key: &str, value: &str) {

@@ -107,6 +107,19 @@ fn a_relayed_connection_has_a_line_without_http() {
     assert_eq!(value.get("url.path"), None);
 }
 
+#[test]
+fn what_a_terminal_obeys_is_escaped_in_json() {
+    let text = "\u{7f} \u{9b}2J \u{85} \u{2028} \u{2029} \n \\ \" é";
+    let record = Record { user_agent: Bytes::from(text), ..example() };
+    let line = line(LogFormat::Json, &record);
+    assert!(
+        !line.trim_end().contains(|c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}'),
+        "{line:?}"
+    );
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(value["user_agent.original"], text);
+}
+
 /// Any bytes, with those that could break a line more often than chance would have them.
 fn hostile() -> impl Strategy<Value = Bytes> {
     const BREAKING: [u8; 8] = [b'\n', b'\r', b'"', b'\\', 0, 0xff, 0xe2, 0x1b];
