@@ -20,4 +20,5 @@ mod raw_client;
 mod replicas;
 mod reverse_proxy;
 mod shutdown;
+mod takeover;
 mod whence;

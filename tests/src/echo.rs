@@ -106,6 +106,10 @@ impl Replica {
             let status = code.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
             return self.text(status.unwrap_or(StatusCode::BAD_REQUEST), "as you wish\n");
         }
+        if let Some(millis) = path.strip_prefix("/wait/") {
+            tokio::time::sleep(Duration::from_millis(millis.parse().unwrap_or(0))).await;
+            return self.text(StatusCode::OK, "it took its time\n");
+        }
         if path == "/echo" {
             let body = request.into_body();
             return self.with(StatusCode::OK, "application/octet-stream", body.boxed_unsync());

@@ -15,5 +15,6 @@ pub mod proxy;
 pub mod recorder;
 pub mod running;
 pub mod stage;
+pub mod streams;
 pub mod wait;
 pub mod weir;

@@ -15,8 +15,8 @@ use crate::memory;
 /// Between two measurements of the delay.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What is decided upon: a delay that lasts through all of it is no accident.
-const WINDOW: Duration = Duration::from_millis(100);
+/// Measurements that are decided upon: a delay that all of them show is no accident.
+const TICKS_PER_WINDOW: u32 = 5;
 
 /// What may come at once, as time of a holder's quota.
 const BURST_SECONDS: f32 = 0.02;
@@ -115,7 +115,7 @@ pub async fn measure(proxy: Rc<Proxy>) {
             shedding.begin.notified().await;
         }
         let (begin, mut least) = (Instant::now(), Duration::MAX);
-        while begin.elapsed() < WINDOW {
+        for _ in 0..TICKS_PER_WINDOW {
             let before = Instant::now();
             tokio::time::sleep(TICK).await;
             least = least.min(before.elapsed().saturating_sub(TICK));
