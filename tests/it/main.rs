@@ -11,6 +11,7 @@ mod full_disk;
 mod h2spec;
 mod hostile_input;
 mod http2_floods;
+mod http2_slow;
 mod labels;
 mod path_spellings;
 mod privilege;

@@ -252,6 +252,8 @@ fn read(mut stream: TcpStream, seen: &(Mutex<Seen>, Condvar)) {
         Ok(())
     };
     while next().is_ok() {}
+    // As clients do: who is told to go goes.
+    let _ = stream.shutdown(Shutdown::Both);
     lock(&seen.0).closed = true;
     seen.1.notify_all();
 }

@@ -26,6 +26,9 @@ use crate::reason::Reason;
 /// Most that the codec is given at once: a frame of the size that every peer takes.
 const PIECE_BYTES: usize = 16 * 1024;
 
+/// A client that takes less than this in all the time that it may stall takes nothing.
+const PROGRESS_BYTES: usize = 1024;
+
 /// Serves one request. Dropped, or when the client resets the stream, what is done for it is given up.
 pub(super) async fn serve(
     connection: Rc<Connection>,
@@ -91,11 +94,14 @@ struct Pump {
     /// Nothing comes after `piece`.
     is_last: bool,
     stall: Silence,
+    /// Sent since the client was last seen to make progress.
+    sent: usize,
 }
 
 impl Pump {
     fn new(stream: SendStream<Bytes>, body: ResponseBody, stall_max: Duration) -> Self {
-        Self { stream, body: Some(body), piece: Bytes::new(), is_last: false, stall: Silence::new(stall_max) }
+        let stall = Silence::new(stall_max);
+        Self { stream, body: Some(body), piece: Bytes::new(), is_last: false, stall, sent: 0 }
     }
 
     /// An error means that the stream is gone.
@@ -164,9 +170,13 @@ impl Pump {
                 }
             }
         }
-        self.stall.moved();
         let room = self.stream.capacity().min(wanted);
         let data = self.piece.split_to(room);
+        self.sent += room;
+        if self.sent >= PROGRESS_BYTES || self.piece.is_empty() {
+            self.sent = 0;
+            self.stall.moved();
+        }
         let ends = self.is_last && self.piece.is_empty();
         Poll::Ready(self.stream.send_data(data, ends))
     }
