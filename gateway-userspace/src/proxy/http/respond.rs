@@ -15,6 +15,11 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// Seconds: overload is looked at ten times in it.
 const RETRY_AFTER_OVERLOAD: HeaderValue = HeaderValue::from_static("1");
 
+/// The answer to bytes that begin no HTTP, for a client that may speak it all the same.
+pub const NOT_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 22\r\nconnection: close\r\n\
+    proxy-status: weir; error=http_request_error; details=\"client_protocol\"\r\n\r\nweir: client_protocol\n";
+
 /// Why a request is answered by Weir itself.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refusal {
@@ -151,8 +156,17 @@ fn proxy_status(reason: Reason) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::proxy_status;
+    use super::{NOT_HTTP, proxy_status};
     use crate::reason::Reason;
+
+    #[test]
+    fn what_is_no_http_is_answered_as_anything_else_is() {
+        let text = std::str::from_utf8(NOT_HTTP).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, format!("weir: {}\n", Reason::ClientProtocol));
+        assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
+        assert!(head.ends_with(proxy_status(Reason::ClientProtocol).to_str().unwrap()), "{head}");
+    }
 
     #[test]
     fn proxy_status_names_weir_the_registered_type_and_the_reason() {

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::detect::{Detected, detect};
 use super::proxy_protocol::{self, HEADER_BYTES_MAX, Parsed};
 use crate::proxy::http::connection::Connection;
+use crate::proxy::http::respond::NOT_HTTP;
 use crate::proxy::http::server::serve_http1;
 use crate::proxy::http2;
 use crate::proxy::shutdown::Shutdown;
@@ -139,7 +140,13 @@ async fn http(
         Ok(Some((Detected::Http2Preface, read))) => http2::serve(new(Protocol::Http2), stream, read).await,
         // The client has gone without a byte.
         Ok(None) => {}
-        Ok(Some(_)) => proxy.observe.rejected(Reason::ClientProtocol),
+        Ok(Some((detected, _))) => {
+            if allows_http1 && detected == Detected::Invalid {
+                // If it is not taken at once nobody waits for it.
+                let _ = stream.try_write(NOT_HTTP);
+            }
+            proxy.observe.rejected(Reason::ClientProtocol);
+        }
         Err(_) => proxy.observe.rejected(Reason::ClientTimeout),
     }
 }

@@ -194,9 +194,17 @@ impl LineWriter {
     }
 }
 
-/// DEL, C1 controls and line separators: some readers end a line at them, and some act on them.
+/// DEL, C1 controls, line separators, marks of direction and of no width: some readers end a line at
+/// them, some act on them, and some do not show them.
 const fn obeyed(character: char) -> bool {
-    matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
+    matches!(
+        character,
+        '\u{7f}'..='\u{9f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
 }
 
 /// A JSON object that is written field by field.

@@ -92,6 +92,16 @@ fn an_upstream_error_status_is_its_own_error_type() {
 }
 
 #[test]
+fn a_json_line_has_no_character_that_ends_lines_elsewhere_or_hides() {
+    let hostile = "a\u{2028}b\u{85}c\u{202e}d\u{7f}e\u{feff}\u{e9}\n${jndi:x}";
+    let text = line(LogFormat::Json, &Record { path: hostile.into(), ..example() });
+    let shown = "a\\u2028b\\u0085c\\u202ed\\u007fe\\ufeff\u{e9}\\u000a${jndi:x}";
+    assert!(text.contains(shown), "{text}");
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["url.path"], hostile);
+}
+
+#[test]
 fn a_relayed_connection_has_a_line_without_http() {
     let record = Record {
         protocol: Protocol::Tcp,
