@@ -13,12 +13,17 @@ use super::peer::{self, HOST, Peer, Speaks};
 use super::process::Process;
 use super::report::{Report, Sample};
 use super::scenario::ROUTES;
+use crate::wait::wait_for;
 
 /// Connections; a proxy on the way may have 8,000.
 const CONNECTIONS: u32 = 4000;
 const CONNECTIONS_QUICK: u32 = 200;
 /// So long a proxy may take to give back what the last request needed.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+
+/// After the connections are gone: as much again as before, or nearly, within so long.
+const BACK: f64 = 1.05;
+const GIVES_BACK_WITHIN: Duration = Duration::from_secs(15);
 
 /// For every peer, so many times.
 pub(super) fn run(bench: &Bench<'_>, report: &mut Report) {
@@ -48,7 +53,11 @@ fn one(bench: &Bench<'_>, peer: Peer, repetition: u32) -> Result<Sample> {
     ensure!(line == MEASURING, "the idle connections say {line}");
     let with = settled_kib();
     idle.finish()?;
-    let after = settled_kib();
+    // Not an error when it is never back: the figure says so.
+    let gone_within = if bench.options.quick { SETTLES_WITHIN } else { GIVES_BACK_WITHIN };
+    let back = || (proxy.pss_kib() as f64 <= before * BACK).then_some(());
+    let _ = wait_for("memory is given back", gone_within, back);
+    let after = proxy.pss_kib() as f64;
     let mut sample = Sample::new("idle", "", peer, repetition);
     sample.set("base_mib", before / 1024.0);
     sample.set("connection_kib", (with - before) / f64::from(connections));

@@ -50,6 +50,10 @@ http {{
     listen {listen}{http2} reuseport backlog=4096;
     server_name {HOST};
     proxy_http_version 1.1;
+    proxy_buffers 8 64k;
+    proxy_buffer_size 64k;
+    proxy_busy_buffers_size 128k;
+    proxy_max_temp_file_size 0;
     proxy_set_header Connection \"\";
     proxy_set_header Host $host;
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
