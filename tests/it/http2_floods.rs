@@ -219,6 +219,16 @@ fn floods_of_messages() -> Vec<Flood> {
             ..continuation(open_block)
         },
         Flood {
+            borne: 0..2,
+            requests_max: 0,
+            ..streams("16 KiB that stand for 64 MiB", |n| {
+                // One entry of 4,000 bytes for the table, and then its index again and again.
+                let bomb = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'v'; 4000], &[0xbe; 12_000]].concat();
+                let block = [block(&request_fields("GET", "/hold")), bomb].concat();
+                frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, stream(n), &block)
+            })
+        },
+        Flood {
             first: post(1, "/hold"),
             first_requests: 1,
             borne: 50..201,
@@ -353,6 +363,42 @@ fn no_flood_costs_memory_or_a_request_of_anyone_else() {
     }
     let tally = neighbour.finish();
     assert!(tally.failed == 0 && tally.ok > 100, "{tally:?}");
+}
+
+/// A request whose header block is so long, in frames of 16 KiB.
+fn long_head(stream: u32, bytes: usize) -> Vec<u8> {
+    let value = "v".repeat(1000);
+    let fields: Vec<_> =
+        request_fields("GET", "/").into_iter().chain((0..bytes / 1000).map(|_| ("x-a", &*value))).collect();
+    let block = block(&fields);
+    let mut pieces = block.chunks(16 * 1024).peekable();
+    let mut frames = Vec::new();
+    let (mut kind, mut flags) = (kind::HEADERS, flag::END_STREAM);
+    while let Some(piece) = pieces.next() {
+        flags |= if pieces.peek().is_none() { flag::END_HEADERS } else { 0 };
+        frames.extend(frame(kind, flags, stream, piece));
+        (kind, flags) = (kind::CONTINUATION, 0);
+    }
+    frames
+}
+
+#[test]
+fn heads_are_served_up_to_their_limit_refused_above_it_and_cut_far_above() {
+    let world = World::start("http");
+    let mut client = world.client();
+    // `:status: 200` is entry 8 of the static table, 431 is none of it.
+    for (round, bytes, served) in
+        [(0, 20_000, true), (1, 40_000, false), (2, 60_000, false), (3, 20_000, true)]
+    {
+        client.send(&long_head(stream(round), bytes)).unwrap();
+        let answered =
+            |seen: &gateway_tests::frames::Seen| seen.closed || seen.answers.len() > round as usize;
+        let seen = client.wait("an answer", LONGEST, answered).unwrap();
+        assert_eq!(seen.answers.last().map(|(_, first)| *first == 0x88), Some(served), "{bytes}: {seen:?}");
+    }
+    let _ = client.send(&long_head(stream(4), 400_000));
+    let seen = client.wait("the end", LONGEST, |seen| seen.closed).unwrap();
+    assert!(seen.goaway.is_some_and(|(code, _)| code != 0));
 }
 
 /// A frame of four bytes for a stream.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, DATE};
+use http::header::{CONTENT_LENGTH, DATE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 
@@ -42,11 +42,16 @@ pub(super) async fn serve(
     let is_head = parts.method == Method::HEAD;
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let body = RequestBody::http2(body, length, limits.stream_idle_timeout);
+    let mut waits = parts.headers.contains_key(EXPECT) && !body.is_end_stream();
     let response = {
         let mut handled = pin!(handle(connection, Request::from_parts(parts, body)));
         let answered = poll_fn(|cx| {
             if let Poll::Ready(response) = handled.as_mut().poll(cx) {
                 return Poll::Ready(Some(response));
+            }
+            // What is refused is refused by now: the request is on its way.
+            if std::mem::take(&mut waits) {
+                ask_for_body(&mut respond);
             }
             respond.poll_reset(cx).map(|_| None)
         });
@@ -59,6 +64,14 @@ pub(super) async fn serve(
         Pump::new(stream, body, limits.response_stall_timeout).await;
     }
     drop(open);
+}
+
+/// Tells a client that waits to be asked for the body of its request to go on (RFC 9110 10.1.1).
+fn ask_for_body(respond: &mut SendResponse<Bytes>) {
+    let mut head = Response::new(());
+    *head.status_mut() = StatusCode::CONTINUE;
+    // A stream that has ended is noticed elsewhere.
+    let _ = respond.send_informational(head);
 }
 
 /// Sends the head of the answer. Gives the way for its body, when there is one: there is none for HEAD and

@@ -289,3 +289,20 @@ async fn a_request_whose_body_does_not_go_on_is_answered_408_in_time() {
     );
     drop(sender);
 }
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let backend = mirror(Speaks::Http1).await;
+    let world = World::new();
+    let address = gateway(&world, &backend, UpstreamProtocol::Http);
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (client, connection) = within(h2::client::handshake(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = within(client.ready()).await.unwrap();
+    let request = Request::post("http://cart.shop/").header("expect", "100-continue").body(()).unwrap();
+    let (mut answer, mut upload) = client.send_request(request, false).unwrap();
+    let asked = within(std::future::poll_fn(|cx| answer.poll_informational(cx))).await;
+    assert_eq!(asked.unwrap().unwrap().status(), StatusCode::CONTINUE);
+    upload.send_data(Bytes::from_static(b"hello"), true).unwrap();
+    assert_eq!(within(answer).await.unwrap().status(), StatusCode::OK);
+}
