@@ -29,6 +29,8 @@ pub use scenario::Scenario;
 
 use report::Report;
 
+use crate::interrupt;
+
 /// What to measure, and how long.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -50,12 +52,14 @@ pub struct Options {
 
 /// Runs everything, prints the tables and writes the samples. False when something did not work.
 pub fn run(options: &Options) -> Result<bool> {
+    interrupt::watch()?;
     let bench = Bench::new(options)?;
     let mut report = Report::of_this_machine(options, &bench.cpus);
     println!("{}", report.heading());
     for scenario in &options.scenarios {
         let before = report.samples.len();
         scenario.run(&bench, &mut report);
+        interrupt::check()?;
         print!("{}", table::of(&report.samples[before..]));
     }
     print!("\n{}", goals::table(&report));
@@ -98,6 +102,7 @@ impl<'a> Bench<'a> {
 
     /// A new empty folder.
     fn folder(&self, name: &str) -> Result<PathBuf> {
+        interrupt::check()?;
         let folder = self.scratch.path().join(name);
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;

@@ -1,4 +1,4 @@
-//! Ctrl-C ends the demo in good order: what it made is removed all the same.
+//! Ctrl-C ends the demo and the benchmark in good order: what it made is removed all the same.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

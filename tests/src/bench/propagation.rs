@@ -13,6 +13,7 @@ use super::Bench;
 use super::large::Large;
 use super::peer::HOST;
 use super::report::{Report, Sample};
+use crate::interrupt;
 
 /// Changes of each kind.
 const CHANGES: usize = 100;
@@ -102,6 +103,7 @@ fn all(large: &Large, change: Change, changes: usize) -> Result<(Histogram, u64)
     let mut times = Histogram::default();
     let mut failed = 0;
     for number in 0..changes {
+        interrupt::check()?;
         let replica = (number + 1) % 2;
         let wanted = ["a", "b"][replica];
         let begun = Instant::now();

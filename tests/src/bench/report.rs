@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::{Options, peer};
+use crate::interrupt;
 
 /// A whole run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -91,6 +92,7 @@ impl Report {
     pub(super) fn take(&mut self, what: &str, sample: anyhow::Result<Sample>) {
         match sample {
             Ok(sample) => self.samples.push(sample),
+            Err(_) if interrupt::came() => {}
             Err(error) => {
                 let why = format!("{what}: {error:#}");
                 eprintln!("{why}");

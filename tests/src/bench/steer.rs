@@ -264,6 +264,7 @@ impl Stage {
         options.netns = Some(self.node.hub());
         self.node.unreachable("10.96.0.0/16")?;
         let weir = pinned(&self.place.proxy, || Weir::start(options))?;
+        let capture = Capture { weir, pins };
         wait_for("the pod is captured", READY_WITHIN, || {
             let mut command = self.node.pod(0).exec(&self.part);
             command.args(["connect", "--connect", &format!("{RELAYED}:80")]);
@@ -271,8 +272,8 @@ impl Stage {
             let outcome: connect::Outcome = self.measured(command, || ()).ok()?;
             (outcome.completed > 0 && outcome.failed == 0).then_some(())
         })
-        .with_context(|| weir.errors())?;
-        Ok(Capture { weir, pins })
+        .with_context(|| capture.weir.errors())?;
+        Ok(capture)
     }
 }
 

@@ -50,14 +50,24 @@ enum Verb {
     },
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Verb::Compare { old, new }) = &arguments.command {
-        print!("{}", bench::compare(old, new)?);
-        return Ok(ExitCode::SUCCESS);
+    let works = match &arguments.command {
+        Some(Verb::Compare { old, new }) => bench::compare(old, new).map(|text| {
+            print!("{text}");
+            true
+        }),
+        None => bench::run(&options(arguments)),
+    };
+    match works {
+        Ok(true) => ExitCode::SUCCESS,
+        // It has said what does not work.
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("× {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    let works = bench::run(&options(arguments))?;
-    Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn options(arguments: Arguments) -> bench::Options {
