@@ -53,6 +53,9 @@ fn a_trusted_proxy_says_where_a_request_comes_from_and_a_client_does_not() {
         let said = (field("x-forwarded-for"), field("x-forwarded-proto"), field("x-forwarded-host"));
         assert_eq!(said, wanted, "{trusted:?}");
         assert_eq!((seen.field("x-real-ip"), seen.field("x-weir-identity")), (None, None), "{seen:?}");
+        let record = wait_for("the record", LONGEST, || data_plane.records().pop()).unwrap();
+        let client = record.client.unwrap_or(record.downstream.ip()).to_string();
+        assert_eq!(wanted.0.split(", ").next(), Some(&*client));
     }
 }
 

@@ -8,7 +8,9 @@ use crate::telemetry::record::{Protocol, Record};
 /// The way a recorded call took. Names are those of today.
 pub fn happened(record: &Record, world: &World<'_>) -> Explanation {
     let pod = world.directory.pod(record.pod).map(|pod| pod.to_string());
-    let from = pod.clone().unwrap_or_else(|| record.downstream.to_string());
+    let from = pod.clone().unwrap_or_else(|| {
+        record.client.map_or_else(|| record.downstream.to_string(), |client| client.to_string())
+    });
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let call = match &record.method {
         Some(method) => format!("{method} http://{}{}", text(&record.authority), text(&record.path)),

@@ -1,6 +1,6 @@
 //! Pure: the record of one request or one relayed connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,8 @@ pub struct Record {
     pub pod: PodId,
     /// Who connected, as its socket says.
     pub downstream: SocketAddr,
+    /// The client, as trusted proxies name it; `None` when it is `downstream`.
+    pub client: Option<IpAddr>,
     /// Where it wanted to go: the Service address, or the gateway listener's.
     pub destination: SocketAddr,
     /// Frontend Service port, or the listener's `None`.
@@ -95,6 +97,7 @@ impl Record {
             protocol,
             pod,
             downstream,
+            client: None,
             destination,
             frontend: None,
             rule: None,
@@ -161,6 +164,7 @@ pub(crate) fn example() -> Record {
         protocol: Protocol::Http1,
         pod: PodId(1),
         downstream: SocketAddr::from(([10, 0, 0, 1], 40000)),
+        client: None,
         destination: SocketAddr::from(([10, 96, 4, 7], 80)),
         frontend: Some(ClusterId(0)),
         rule: Some(RuleId(0)),

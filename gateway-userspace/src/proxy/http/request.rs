@@ -166,7 +166,8 @@ impl<'a> Exchange<'a> {
             return Err(Reason::Loop.into());
         }
         let authority = String::from_utf8_lossy(&recorder.record.authority);
-        forwarded::set_forwarded(&mut parts.headers, forwarded, peer.ip(), SCHEME, &authority);
+        recorder.record.client =
+            forwarded::set_forwarded(&mut parts.headers, forwarded, peer.ip(), SCHEME, &authority);
         recorder.record.request_id = headers::ensure_request_id(&mut parts.headers, fastrand::u128(..));
         Ok(upgrade)
     }

@@ -98,8 +98,17 @@ impl LineWriter {
         self.json_peers(record, &mut line);
         line.optional("network.protocol.name", Some(protocol_name(record.protocol)));
         line.optional("network.protocol.version", protocol_version(record.protocol));
-        line.text("client.address", &record.downstream.ip().to_string());
-        line.number("client.port", record.downstream.port());
+        match record.client {
+            None => {
+                line.text("client.address", &record.downstream.ip().to_string());
+                line.number("client.port", record.downstream.port());
+            }
+            Some(client) => {
+                line.text("client.address", &client.to_string());
+                line.text("network.peer.address", &record.downstream.ip().to_string());
+                line.number("network.peer.port", record.downstream.port());
+            }
+        }
         line.number("attempts", record.attempts);
         if let Some(endpoint) = record.endpoint {
             line.text("upstream.address", &endpoint.to_string());
@@ -154,7 +163,7 @@ impl LineWriter {
         let mut words = vec![timestamp(record.start)];
         words.push(match self.directory.pod(record.pod) {
             Some(pod) => pod.to_string(),
-            None => record.downstream.to_string(),
+            None => record.client.map_or_else(|| record.downstream.to_string(), |client| client.to_string()),
         });
         match &record.method {
             Some(method) => words.push(self.word(method.as_str().as_bytes())),

@@ -92,6 +92,17 @@ fn an_upstream_error_status_is_its_own_error_type() {
 }
 
 #[test]
+fn a_client_behind_a_trusted_proxy_is_told_from_its_proxy() {
+    let record = Record { client: Some([203, 0, 113, 9].into()), ..example() };
+    let value: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, &record)).unwrap();
+    assert_eq!((&value["client.address"], value.get("client.port")), (&"203.0.113.9".into(), None));
+    assert_eq!(
+        (&value["network.peer.address"], &value["network.peer.port"]),
+        (&"10.0.0.1".into(), &40000.into())
+    );
+}
+
+#[test]
 fn a_json_line_has_no_character_that_ends_lines_elsewhere_or_hides() {
     let hostile = "a\u{2028}b\u{85}c\u{202e}d\u{7f}e\u{feff}\u{e9}\n${jndi:x}";
     let text = line(LogFormat::Json, &Record { path: hostile.into(), ..example() });

@@ -62,16 +62,18 @@ pub enum Forwarded<'a> {
 }
 
 /// Sets or leaves `X-Forwarded-*`, as `forwarded` says. `authority` is the request's host and port.
+/// Gives the client, when the peer is a trusted proxy that names it.
 pub fn set_forwarded(
     headers: &mut HeaderMap,
     forwarded: Forwarded<'_>,
     peer: IpAddr,
     scheme: &'static str,
     authority: &str,
-) {
+) -> Option<IpAddr> {
     let proxies = match forwarded {
         Forwarded::Pass => {
-            return remove(headers, |name| starts_like(name, "x-weir-") && *name != X_WEIR_PASSES);
+            remove(headers, |name| starts_like(name, "x-weir-") && *name != X_WEIR_PASSES);
+            return None;
         }
         Forwarded::Overwrite(proxies) => proxies,
     };
@@ -85,6 +87,7 @@ pub fn set_forwarded(
     if let Some(host) = host.or_else(|| HeaderValue::from_str(authority).ok()) {
         headers.insert(X_FORWARDED_HOST, host);
     }
+    way.last().copied().filter(|client| *client != peer)
 }
 
 /// Counts a request that has come to a listener of a Gateway: how often it has by now. A client that
@@ -217,8 +220,12 @@ mod tests {
         }
         let proxies = TrustedProxies { networks, hops };
         let peer = "10.0.0.1".parse().unwrap();
-        set_forwarded(&mut headers, Forwarded::Overwrite(&proxies), peer, "http", "shop.example");
-        headers["x-forwarded-for"].to_str().unwrap().to_owned()
+        let client =
+            set_forwarded(&mut headers, Forwarded::Overwrite(&proxies), peer, "http", "shop.example");
+        let way = headers["x-forwarded-for"].to_str().unwrap().to_owned();
+        let first = way.split(", ").next().unwrap();
+        assert_eq!(client.unwrap_or(peer).to_string(), first);
+        way
     }
 
     #[test]
