@@ -91,6 +91,18 @@ impl RawClient {
         }
     }
 
+    /// Reads for a while: whether the connection has ended by then.
+    pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        loop {
+            match self.read_until(deadline) {
+                Read1::Bytes => {}
+                Read1::End => return true,
+                Read1::Silence => return false,
+            }
+        }
+    }
+
     /// Reads to the end of the connection. False when it is left open.
     pub(crate) fn ends(&mut self) -> bool {
         loop {

@@ -54,8 +54,7 @@ fn answer(
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
     // At once: the codec may look for more bytes before it polls the answer.
     let busy = Busy::new(connection, request.body().is_end_stream());
-    let silence_max = connection.proxy.limits.stream_idle_timeout;
-    let request = request.map(|incoming| RequestBody::new(incoming, silence_max));
+    let request = request.map(|incoming| RequestBody::new(incoming, &connection.proxy.limits));
     let handled = handle(Rc::clone(connection), request);
     async move { Ok(handled.await.map(|body| body.keeping(busy))) }
 }

@@ -14,7 +14,9 @@ use hyper::body::Incoming;
 
 use self::http2::Http2Body;
 use super::forward::Broken;
+use crate::limits::Limits;
 use crate::proxy::http::headers;
+use crate::proxy::pace::Pace;
 use crate::proxy::recorder::Upload;
 use crate::proxy::silence::Silence;
 use crate::reason::Reason;
@@ -71,24 +73,27 @@ pub struct RequestBody {
     source: Option<Source>,
     upload: Rc<Upload>,
     silence: Silence,
+    /// HTTP/1 only: streams of HTTP/2 are often long and mostly silent.
+    pace: Option<Pace>,
 }
 
 impl RequestBody {
     /// What the client sends.
-    pub fn new(incoming: Incoming, silence_max: Duration) -> Self {
+    pub fn new(incoming: Incoming, limits: &Limits) -> Self {
         let source = (!incoming.is_end_stream()).then_some(Source::Http1(incoming));
-        Self { source, upload: Rc::default(), silence: Silence::new(silence_max) }
+        let pace = source.is_some().then(|| Pace::new(limits));
+        Self { source, upload: Rc::default(), silence: Silence::new(limits.stream_idle_timeout), pace }
     }
 
     /// What the client sends on an HTTP/2 stream, of this length if it has said so.
     pub fn http2(stream: RecvStream, length: Option<u64>, silence_max: Duration) -> Self {
         let source = (!stream.is_end_stream()).then(|| Source::Http2(Http2Body::new(stream, length)));
-        Self { source, upload: Rc::default(), silence: Silence::new(silence_max) }
+        Self { source, upload: Rc::default(), silence: Silence::new(silence_max), pace: None }
     }
 
     /// No body.
     pub fn empty(silence_max: Duration) -> Self {
-        Self { source: None, upload: Rc::default(), silence: Silence::new(silence_max) }
+        Self { source: None, upload: Rc::default(), silence: Silence::new(silence_max), pace: None }
     }
 
     /// What became of it, also when the body itself has been given away.
@@ -116,7 +121,10 @@ impl Body for RequestBody {
         };
         this.upload.polled.set(true);
         let Poll::Ready(polled) = source.poll_frame(context) else {
-            ready!(this.silence.poll(context));
+            let is_slow = this.pace.as_mut().is_some_and(|pace| pace.poll(context).is_ready());
+            if !is_slow {
+                ready!(this.silence.poll(context));
+            }
             this.give_up(Reason::ClientTimeout);
             return Poll::Ready(Some(Err(BodyError::GivenUp(Reason::ClientTimeout))));
         };
@@ -128,6 +136,9 @@ impl Body for RequestBody {
             }
             Some(Ok(mut frame)) => {
                 if let Some(data) = frame.data_ref() {
+                    if let Some(pace) = &mut this.pace {
+                        pace.received(data.len());
+                    }
                     this.upload.received.set(this.upload.received.get() + data.len() as u64);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
