@@ -54,6 +54,8 @@ fn three_takeovers_fail_no_request_and_cut_no_stream() {
         grpc: STREAMS,
         polls: STREAMS,
         relays: 0,
+        resets: 4,
+        slow: 4,
         pause: Duration::from_millis(200),
         // Each process has new ones by the time it is replaced.
         lifetime: Duration::from_secs(6),

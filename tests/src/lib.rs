@@ -14,6 +14,7 @@ pub mod pod;
 pub mod proxy;
 pub mod recorder;
 pub mod running;
+pub mod soak;
 pub mod stage;
 pub mod streams;
 pub mod wait;

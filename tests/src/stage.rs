@@ -112,6 +112,25 @@ impl Stage {
         }
     }
 
+    /// Replaces the running Weir by another one; gives the old one, which drains.
+    pub fn replace_weir(&mut self, name: &str, arguments: &[&str]) -> Result<Weir> {
+        let options = self.options(name).with(arguments.iter().copied()).with(["--takeover"]);
+        let next = Weir::start(options)?;
+        self.weir.replace(next).context("weir does not run")
+    }
+
+    /// Starts Weir with further arguments.
+    pub fn start_weir_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.weir = None;
+        self.weir = Some(Weir::start(self.options("weir").with(arguments.iter().copied()))?);
+        Ok(())
+    }
+
+    /// Folder of its pins.
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
     /// The running Weir, for a test that looks after it by itself.
     pub fn take_weir(&mut self) -> Result<Weir> {
         self.weir.take().context("weir does not run")

@@ -1,5 +1,7 @@
 //! Clients that keep what they have open, and count each time it breaks: upgrades, gRPC streams, long polls, TCP.
 
+mod rude;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,6 +44,10 @@ pub struct Streams {
     pub polls: usize,
     /// Connections without HTTP, where there is a port for them.
     pub relays: usize,
+    /// Clients that reset connections in the middle of a request.
+    pub resets: usize,
+    /// Clients that send and read byte by byte.
+    pub slow: usize,
     /// Between two messages of a stream.
     pub pause: Duration,
     /// After this its client ends it in good order and begins another.
@@ -103,6 +109,8 @@ pub async fn keep(streams: Streams, stop: impl Future<Output = ()>) -> Kept {
         ("grpc", streams.grpc.div_ceil(STREAMS_PER_CONNECTION)),
         ("poll", streams.polls),
         ("tcp", if streams.tcp.is_some() { streams.relays } else { 0 }),
+        ("reset", streams.resets),
+        ("slow", streams.slow),
     ];
     for (kind, count) in kinds {
         for number in 0..count {
@@ -146,7 +154,10 @@ async fn live(
             "websocket" => websocket(&life).await,
             "grpc" => grpc_connection(&life, number).await,
             "poll" => poll(&life).await,
-            _ => relay(&life).await,
+            "tcp" => relay(&life).await,
+            // What these are told, or not, is as they deserve.
+            "reset" => rude::reset(&life).await.or(Ok(())),
+            _ => rude::slow(&life).await.or(Ok(())),
         };
         if let Err(error) = ended {
             *kept.borrow_mut().broken.entry(format!("{kind}: {error:#}")).or_default() += 1;

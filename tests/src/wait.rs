@@ -24,3 +24,15 @@ pub fn wait_for<T>(what: &str, longest: Duration, mut found: impl FnMut() -> Opt
         std::thread::sleep(PAUSE);
     }
 }
+
+/// Ends when standard input does: the way to tell a client in a pod that it is enough.
+pub async fn stdin_closed() {
+    let (closed, wait) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut sink = [0; 256];
+        while matches!(std::io::Read::read(&mut std::io::stdin(), &mut sink), Ok(1..)) {}
+        closed.send(())
+    });
+    // The sender is only dropped after sending.
+    let _ = wait.await;
+}

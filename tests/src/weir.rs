@@ -162,6 +162,11 @@ impl Weir {
         Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Waits until it has ended.
     pub fn wait(&mut self, longest: Duration) -> Result<ExitStatus> {
         wait_for("weir ends", longest, || self.child.try_wait().ok().flatten())

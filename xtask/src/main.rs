@@ -6,6 +6,7 @@ mod command;
 mod datapath;
 mod demo;
 mod fuzz;
+mod soak;
 mod test;
 mod tidy;
 mod toolchain;
@@ -32,6 +33,7 @@ enum Command {
     Build(build::Options),
     Demo(demo::Options),
     Fuzz(fuzz::Options),
+    Soak(soak::Options),
     Test(test::Options),
     Tidy(tidy::Options),
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::run(&options).map(|()| true),
         Command::Demo(options) => demo::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy(options) => tidy::run(&options),
     };

@@ -9,8 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use aya::maps::MapData;
-use gateway_common::names::{ABI, NO_PREALLOC, SHAPES, Shape};
+use aya::maps::{HashMap, Map, MapData};
+use gateway_common::endpoint::{EndpointKey, EndpointValue};
+use gateway_common::flow::{FlowKey, FlowValue};
+use gateway_common::names::{self, ABI, NO_PREALLOC, SHAPES, Shape};
+use gateway_common::pod::{PodKey, PodValue};
+use gateway_common::service::{ServiceKey, ServiceValue};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{DatapathError, sys};
@@ -113,6 +117,24 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// Entries of the pinned hash maps, by the map's name.
+pub(super) fn entries_of_maps(root: &Path) -> Result<Vec<(&'static str, usize)>, DatapathError> {
+    let pins = Pins::open(root)?;
+    let open = |name| MapData::from_pin(pins.map(name)).map(Map::HashMap).map_err(map_error(name));
+    let lru = |name| MapData::from_pin(pins.map(name)).map(Map::LruHashMap).map_err(map_error(name));
+    Ok(vec![
+        (names::PODS, count::<PodKey, PodValue>(open(names::PODS)?, names::PODS)?),
+        (names::SERVICES, count::<ServiceKey, ServiceValue>(open(names::SERVICES)?, names::SERVICES)?),
+        (names::ENDPOINTS, count::<EndpointKey, EndpointValue>(open(names::ENDPOINTS)?, names::ENDPOINTS)?),
+        (names::FLOWS, count::<FlowKey, FlowValue>(lru(names::FLOWS)?, names::FLOWS)?),
+    ])
+}
+
+fn count<K: aya::Pod, V: aya::Pod>(map: Map, name: &'static str) -> Result<usize, DatapathError> {
+    let map = HashMap::<_, K, V>::try_from(map).map_err(map_error(name))?;
+    Ok(map.keys().filter(Result::is_ok).count())
 }
 
 /// Detaches and removes everything below `root`; says what. Refuses while an owner lives.

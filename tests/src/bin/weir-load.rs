@@ -1,12 +1,12 @@
 //! A load for the demo and the tests: counts what became of every request.
 
-use std::io::Read;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use gateway_tests::load::{self, Load, Until};
+use gateway_tests::wait::stdin_closed;
 use http::{HeaderName, HeaderValue, Method, Uri};
 
 /// Sends requests in a closed loop and prints one line of JSON that says what became of them.
@@ -106,15 +106,4 @@ async fn main() -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(&tally)?);
     // A thread that still waits for standard input must not keep the process.
     std::process::exit(0)
-}
-
-async fn stdin_closed() {
-    let (closed, wait) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let mut sink = [0; 256];
-        while matches!(std::io::stdin().read(&mut sink), Ok(1..)) {}
-        closed.send(())
-    });
-    // The sender is only dropped after sending.
-    let _ = wait.await;
 }
