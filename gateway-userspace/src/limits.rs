@@ -60,7 +60,7 @@ pub struct Limits {
     /// Control frames (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, unknown) at once on a downstream
     /// HTTP/2 connection, beyond those that answers bring with them.
     pub http2_control_burst: u32,
-    /// Requests at once that are reset before their answer, and errors that reset a stream.
+    /// Requests at once that are reset before they can be answered, and errors that reset a stream.
     pub http2_resets_burst: u32,
     /// Streams at once above `http2_streams_max`; each is refused, too many end the connection.
     pub http2_refused_burst: u32,

@@ -1,7 +1,7 @@
 //! Pure: tells a client that floods the connection from one that works with it.
 //!
 //! What costs the gateway something and brings the client nothing is paid for from a few buckets of
-//! tokens: control frames, requests given up before their answer, errors that make us reset a stream,
+//! tokens: control frames, requests given up at once, errors that make us reset a stream,
 //! streams above the limit. They fill with time, and with the work that is done for the client, so that
 //! who works with the connection never runs out. CVE-2019-9512 and -9515 (PING, SETTINGS), CVE-2023-44487
 //! (rapid reset) and CVE-2025-8671 (resets that the server is made to send) all end here.
@@ -20,6 +20,10 @@ const CREDIT_PER_DATA: u32 = 4;
 /// One more for as many bytes: some clients update the window for each piece that they read.
 const CREDIT_BYTES: u32 = 2048;
 
+/// A request that is given up after this was waited for: so many can only be had as fast as the limit on
+/// parallel streams allows, and an honest client gives up when its backend is slow.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Error codes of resets that are not the client's fault (RFC 9113 7): NO_ERROR, INTERNAL_ERROR, CANCEL.
 const BLAMELESS: [u32; 3] = [0, 2, 8];
 const REFUSED_STREAM: u32 = 7;
@@ -29,7 +33,7 @@ const REFUSED_STREAM: u32 = 7;
 pub(super) enum Flood {
     /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and the like.
     ControlFrames,
-    /// Requests that were reset before they were answered.
+    /// Requests that were reset at once, before they were answered.
     Resets,
     /// Frames that made us reset streams.
     Errors,
@@ -42,7 +46,7 @@ impl Flood {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::ControlFrames => "control frames",
-            Self::Resets => "requests reset before their answer",
+            Self::Resets => "requests reset at once",
             Self::Errors => "stream errors",
             Self::RefusedStreams => "streams above the limit",
         }
@@ -94,10 +98,12 @@ pub(super) struct Guard {
     resets: Bucket,
     errors: Bucket,
     refused: Bucket,
-    /// Streams whose answer has not begun.
-    unanswered: SmallVec<[u32; 16]>,
+    /// Streams whose answer has not begun, and when each was opened.
+    unanswered: SmallVec<[(u32, Duration); 8]>,
     unanswered_max: usize,
     highest: u32,
+    /// Since the connection began.
+    now: Duration,
     /// A header block has begun and not ended.
     in_headers: bool,
 }
@@ -115,12 +121,14 @@ impl Guard {
             unanswered: SmallVec::new(),
             unanswered_max: 2 * limits.http2_streams_max as usize,
             highest: 0,
+            now: Duration::ZERO,
             in_headers: false,
         }
     }
 
     /// Time has passed. `now` counts from the beginning of the connection.
     pub(super) fn tick(&mut self, now: Duration) {
+        self.now = now;
         for bucket in [&mut self.control, &mut self.resets, &mut self.errors, &mut self.refused] {
             bucket.fill(now);
         }
@@ -144,12 +152,13 @@ impl Guard {
         match frame.kind {
             Kind::Headers if frame.stream > self.highest => {
                 self.highest = frame.stream;
-                self.unanswered.push(frame.stream);
+                self.unanswered.push((frame.stream, self.now));
                 return Ok(());
             }
             Kind::Data if frame.length > 0 || frame.ends_stream => return Ok(()),
-            Kind::Reset(_) if self.settle(frame.stream) && !self.resets.take() => {
-                return Err(Flood::Resets);
+            Kind::Reset(_) if let Some(opened) = self.settle(frame.stream) => {
+                let is_hasty = self.now.saturating_sub(opened) < PATIENCE;
+                return if is_hasty && !self.resets.take() { Err(Flood::Resets) } else { Ok(()) };
             }
             _ => {}
         }
@@ -159,7 +168,7 @@ impl Guard {
     /// A frame to the client.
     pub(super) fn sent(&mut self, frame: &Frame) -> Result<(), Flood> {
         match frame.kind {
-            Kind::Headers if self.settle(frame.stream) => {
+            Kind::Headers if self.settle(frame.stream).is_some() => {
                 self.control.give(CREDIT_PER_ANSWER);
                 self.resets.give(1);
                 self.refused.give(1);
@@ -179,10 +188,10 @@ impl Guard {
         Ok(())
     }
 
-    /// The stream has had its first word, or its last. False when it had it before.
-    fn settle(&mut self, stream: u32) -> bool {
-        let found = self.unanswered.iter().position(|id| *id == stream);
-        found.map(|index| self.unanswered.swap_remove(index)).is_some()
+    /// The stream has had its first word, or its last. When it was opened; `None` when it had that before.
+    fn settle(&mut self, stream: u32) -> Option<Duration> {
+        let index = self.unanswered.iter().position(|(id, _)| *id == stream)?;
+        Some(self.unanswered.swap_remove(index).1)
     }
 }
 

@@ -76,6 +76,19 @@ fn who_gives_up_every_second_request_or_ends_streams_by_reset_is_never_cut() {
 }
 
 #[test]
+fn who_gives_up_requests_after_a_while_because_no_answer_comes_is_never_cut() {
+    let mut guard = guard();
+    let cut = rounds(200, |second| {
+        let ids = (0..100).map(|n| 2 * (100 * second + n) + 1);
+        guard.tick(Duration::from_secs(second.into()));
+        ids.clone().try_for_each(|id| guard.received(&frame(Kind::Headers, id, 20)))?;
+        guard.tick(Duration::from_secs(second.into()) + PATIENCE);
+        ids.into_iter().try_for_each(|id| guard.received(&frame(Kind::Reset(8), id, 4)))
+    });
+    assert_eq!(cut, (200, None));
+}
+
+#[test]
 fn a_download_with_two_window_updates_and_a_ping_for_each_frame_is_never_cut() {
     let mut guard = guard();
     let cut = rounds(20_000, |_| {
