@@ -82,22 +82,21 @@ fn probes() -> Vec<Probe> {
     let chunked = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n");
     let sized = format!("{HEAD}Content-Length: 1000000\r\n\r\n");
     const NOBODY: &[u16] = &[0];
-    const HEAD_LATE: &[u16] = &[0, 408];
-    const BODY_LATE: &[u16] = &[408];
+    const LATE: &[u16] = &[408];
     vec![
         row("silent", "", "", NOBODY),
         row("one letter", "G", "", NOBODY),
         row("half of a preface", "PRI * HTT", "", NOBODY),
         row("a preface and nothing", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "", NOBODY),
-        row("a request line", "GET / HTTP/1.1\r\n", "", HEAD_LATE),
-        row("a head without its end", "GET / HTTP/1.1\r\nHost: h\r\n", "", HEAD_LATE),
-        row("a head letter by letter", "GET / HTTP/1.1\r\nHost: h\r\nX: ", "a", HEAD_LATE),
-        row("a head field by field", "GET / HTTP/1.1\r\nHost: h\r\n", "X: a\r\n", HEAD_LATE),
-        row("a body of which nothing comes", &sized, "", BODY_LATE),
-        row("a body letter by letter", &sized, "x", BODY_LATE),
-        row("chunks of which none comes", &chunked, "", BODY_LATE),
-        row("chunks letter by letter", &chunked, "1\r\nx\r\n", BODY_LATE),
-        row("a chunk size digit by digit", &format!("{chunked}0"), "", BODY_LATE),
+        row("a request line", "GET / HTTP/1.1\r\n", "", LATE),
+        row("a head without its end", "GET / HTTP/1.1\r\nHost: h\r\n", "", LATE),
+        row("a head letter by letter", "GET / HTTP/1.1\r\nHost: h\r\nX: ", "a", LATE),
+        row("a head field by field", "GET / HTTP/1.1\r\nHost: h\r\n", "X: a\r\n", LATE),
+        row("a body of which nothing comes", &sized, "", LATE),
+        row("a body letter by letter", &sized, "x", LATE),
+        row("chunks of which none comes", &chunked, "", LATE),
+        row("chunks letter by letter", &chunked, "1\r\nx\r\n", LATE),
+        row("a chunk size digit by digit", &format!("{chunked}0"), "", LATE),
     ]
 }
 
@@ -149,6 +148,19 @@ fn a_connection_without_a_next_request_is_closed_without_an_answer() {
         client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(client.response().unwrap().status(), 200);
         assert!(client.ends() && client.bytes.is_empty(), "{:?}", client.bytes);
+    }
+}
+
+#[test]
+fn who_reads_nothing_of_an_answer_is_cut_off_and_so_is_the_answer() {
+    let world = World::new();
+    for address in world.addresses() {
+        let mut client = RawClient::connect(address);
+        client.send(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+        let is_cut = || (world.data_plane.open() == 0).then_some(());
+        wait_for("a connection", LONGEST, || (world.data_plane.open() == 1).then_some(())).unwrap();
+        wait_for("its end", LONGEST, is_cut).unwrap();
+        assert!(client.response().is_none());
     }
 }
 

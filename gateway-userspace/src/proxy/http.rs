@@ -10,5 +10,6 @@ pub mod request;
 pub mod respond;
 pub mod server;
 pub mod stream;
+pub mod strict;
 pub mod translate;
 pub mod upgrade;

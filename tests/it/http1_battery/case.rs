@@ -32,7 +32,6 @@ pub(crate) struct Seen {
     /// Where a Gateway passes on less than a pod's listener.
     pub(crate) not_by_gateway: Vec<&'static str>,
     pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Vec<&'static str>,
 }
 
 /// Stands for the address that was dialled.
@@ -47,7 +46,7 @@ impl Seen {
     /// With the host `h` and no body.
     pub(crate) fn new(start: &'static str) -> Self {
         let none = Vec::new();
-        Self { start, fields: vec!["host: h"], not_by_gateway: none, body: Vec::new(), trailers: Vec::new() }
+        Self { start, fields: vec!["host: h"], not_by_gateway: none, body: Vec::new() }
     }
 
     /// With another host.
@@ -68,11 +67,6 @@ impl Seen {
 
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
-        self
-    }
-
-    pub(crate) fn trailer(mut self, trailer: &'static str) -> Self {
-        self.trailers.push(trailer);
         self
     }
 }

@@ -115,11 +115,7 @@ fn honest() -> Vec<Case> {
         row("a size with zeros before it", "003\r\nabc\r\n000\r\n\r\n", abc()),
         row("no chunk", "0\r\n\r\n", Seen::new("POST / HTTP/1.1")),
         row("many chunks", &many, Seen::new("POST / HTTP/1.1").body("x".repeat(2000))),
-        row(
-            "a trailer that says nothing of the message",
-            "3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n",
-            abc().trailer("x-sum: 1"),
-        ),
+        row("a trailer that nobody knows", "3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n", abc()),
         row("a trailer that is a length", "3\r\nabc\r\n0\r\nContent-Length: 9\r\n\r\n", abc()),
         row("a trailer that is a coding", "3\r\nabc\r\n0\r\nTransfer-Encoding: gzip\r\n\r\n", abc()),
         row("a trailer that is a host", "3\r\nabc\r\n0\r\nHost: evil\r\n\r\n", abc()),

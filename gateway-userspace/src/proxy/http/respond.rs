@@ -20,6 +20,11 @@ pub const NOT_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/pla
     content-length: 22\r\nconnection: close\r\n\
     proxy-status: weir; error=http_request_error; details=\"client_protocol\"\r\n\r\nweir: client_protocol\n";
 
+/// The answer to a request head that did not come to its end in time.
+pub const LATE_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 21\r\nconnection: close\r\n\
+    proxy-status: weir; error=http_request_error; details=\"client_timeout\"\r\n\r\nweir: client_timeout\n";
+
 /// Why a request is answered by Weir itself.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refusal {
@@ -156,16 +161,18 @@ fn proxy_status(reason: Reason) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::{NOT_HTTP, proxy_status};
+    use super::{LATE_HEAD, NOT_HTTP, proxy_status};
     use crate::reason::Reason;
 
     #[test]
-    fn what_is_no_http_is_answered_as_anything_else_is() {
-        let text = std::str::from_utf8(NOT_HTTP).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert_eq!(body, format!("weir: {}\n", Reason::ClientProtocol));
-        assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
-        assert!(head.ends_with(proxy_status(Reason::ClientProtocol).to_str().unwrap()), "{head}");
+    fn what_is_no_request_is_answered_as_a_request_is() {
+        for (answer, reason) in [(NOT_HTTP, Reason::ClientProtocol), (LATE_HEAD, Reason::ClientTimeout)] {
+            let (head, body) = std::str::from_utf8(answer).unwrap().split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {}\r\n", reason.status())), "{head}");
+            assert_eq!(body, format!("weir: {reason}\n"));
+            assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
+            assert!(head.ends_with(proxy_status(reason).to_str().unwrap()), "{head}");
+        }
     }
 
     #[test]

@@ -32,7 +32,12 @@ const HYPER_BUFFER_MIN: usize = 8192;
 /// Serves HTTP/1 until the connection ends. `read` was read from it already.
 pub async fn serve_http1(connection: Rc<Connection>, tcp: TcpStream, read: Bytes) {
     let limits = Arc::clone(&connection.proxy.limits);
-    let io = TokioIo::new(ClientStream::new(tcp, read, Arc::clone(&connection.stream)));
+    let io = TokioIo::new(ClientStream::new(
+        tcp,
+        read,
+        limits.response_stall_timeout,
+        Arc::clone(&connection.stream),
+    ));
     let service = service_fn(|request| answer(&connection, request));
     let serving = http1::Builder::new()
         // The stream itself sees to clients that close their sending side and wait.
@@ -109,7 +114,15 @@ where
     }
     match ended {
         Ended::Closed(Err(error)) if error.is_parse() => connection.reject(Reason::ClientProtocol),
-        Ended::UnfinishedHead => connection.reject(Reason::ClientTimeout),
+        Ended::UnfinishedHead => {
+            connection.stream.late.store(true, Ordering::Relaxed);
+            poll_fn(|cx| {
+                let _ = serving.as_mut().poll(cx);
+                Poll::Ready(())
+            })
+            .await;
+            connection.reject(Reason::ClientTimeout);
+        }
         Ended::Closed(_) | Ended::Idle | Ended::HalfClosed | Ended::Asked => {}
     }
 }
