@@ -11,7 +11,7 @@ type Exception = (&'static str, &'static str);
 pub(super) const LONG: [Exception; 0] = [];
 
 /// Tests that may let time pass.
-pub(super) const SLEEP: [Exception; 8] = [
+pub(super) const SLEEP: [Exception; 12] = [
     ("tests/src/bench/cpus.rs", "the time over which it looks whether a CPU is idle"),
     ("tests/src/bench/idle.rs", "memory is given back some time after it is free"),
     ("tests/src/bench/propagation.rs", "the pace of a prober, and of changes"),
@@ -20,6 +20,10 @@ pub(super) const SLEEP: [Exception; 8] = [
     ("tests/src/load.rs", "the pace of a load, and its length"),
     ("tests/src/pod.rs", "the kernel frees a cgroup some time after its last process"),
     ("tests/src/pod/stand_in.rs", "a heartbeat"),
+    ("tests/src/soak.rs", "how long the traffic runs"),
+    ("tests/src/soak/chaos.rs", "the pace of what happens"),
+    ("tests/src/streams.rs", "the pace of messages on a stream"),
+    ("tests/src/streams/rude.rs", "clients that take their time"),
 ];
 
 /// Files with `unsafe` in them.
