@@ -4,6 +4,7 @@
 //! (configuration, enrolment, status, logs, admin) lives on the one of the thread that calls `run`.
 
 pub mod handover;
+pub mod holder;
 pub mod kernel;
 pub mod memory;
 pub mod pods;
@@ -44,9 +45,10 @@ use crate::telemetry::directory::Directory;
 use crate::telemetry::endpoint_state::EndpointStates;
 use crate::worker::WorkerContext;
 use handover::{HandoverServer, Predecessor};
+use holder::{Held, Holder};
 use kernel::{Kernel, KernelOptions, KernelTablesOf};
 use pods::RunningGateway;
-use ports::{Inherited, Ports};
+use ports::{Inherited, PortChange, Ports};
 use state::{LatestReport, RunningState};
 use workers::{NetnsSockets, Workers};
 
@@ -78,6 +80,7 @@ struct Parts {
     memory: Arc<MemoryUse>,
     ports: Arc<Mutex<Ports>>,
     pods: PodTable,
+    holder: Arc<Holder>,
     report: LatestReport,
     readiness: Readiness,
 }
@@ -94,6 +97,7 @@ pub struct App {
     parts: Parts,
     follow: Follow,
     predecessor: Option<Predecessor>,
+    held: Held,
     doors: Doors,
     starting: Blocked,
     drain: Drain,
@@ -128,7 +132,9 @@ impl App {
         make_folder(&settings.admin_socket)?;
         let next = handover::path_beside(&settings.admin_socket);
         let (predecessor, inherited) = find_predecessor(&settings, &next)?;
-        let (parts, mut follow) = build(&settings, inherited, &trigger)?;
+        let (mut held, holder) = find_held(&settings, predecessor.is_some());
+        held.ports.extend(inherited);
+        let (parts, mut follow) = build(&settings, &mut held, holder, &trigger)?;
         let starting = parts.readiness.block("start");
         if !follow.desired_pods.borrow().is_empty() {
             parts.kernel.open().map_err(|error| {
@@ -150,7 +156,7 @@ impl App {
             admin_address: doors.admin_port.as_ref().and_then(|p| p.local_addr().ok()),
             drain: trigger,
         };
-        Ok(Self { parts, follow, predecessor, doors, starting, drain, bound })
+        Ok(Self { parts, follow, predecessor, held, doors, starting, drain, bound })
     }
 
     /// What it can be reached by.
@@ -163,7 +169,7 @@ impl App {
     /// # Errors
     /// When the process that is replaced cannot be told so.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { parts, follow, predecessor, doors, starting, mut drain, bound } = self;
+        let Self { parts, follow, predecessor, mut held, doors, starting, mut drain, bound } = self;
         let (stop_telemetry, stopped) = oneshot::channel::<()>();
         let reading = tokio::task::spawn_local(read_records(Arc::clone(&parts.telemetry), stopped));
         let reopening = tokio::task::spawn_local(reopen_log_on_hangup(Arc::clone(&parts.telemetry)));
@@ -173,15 +179,18 @@ impl App {
 
         let mut enrolment = Enrolment::new(parts.gateway(), parts.pods.clone(), parts.limits.pods_max);
         let mut source = StandalonePods::new(follow.desired_pods.subscribe());
+        enrolment.inherit(held.take_pods());
         while let Some(Some(event)) = source.next().now_or_never() {
             enrolment.apply(event);
         }
+        enrolment.forget_inherited();
         parts.kernel.retain(&parts.pods.cookies());
         if let Some(predecessor) = predecessor {
             let pid = predecessor.pid();
             predecessor.done().with_context(|| format!("process {pid} did not hear that it is replaced"))?;
             tracing::info!(pid, "taken over");
         }
+        held.done();
         drop(starting);
         announce(&bound, &parts.pods);
 
@@ -210,6 +219,7 @@ impl Parts {
             kernel: Arc::clone(&self.kernel),
             workers: Arc::clone(&self.workers),
             names: Arc::clone(self.telemetry.pods()),
+            holder: Arc::clone(&self.holder),
         }
     }
 
@@ -236,6 +246,8 @@ impl Parts {
             // Kernel entries and pins are the successor's.
             Cause::Replaced => self.kernel.leave(),
         }
+        // Before the workers have emptied the queues: nobody is to wait in one that nobody looks at.
+        self.holder.end();
         lock(&self.ports).release();
         self.workers.drain().await;
         tracing::info!(took = ?began.elapsed(), "drained");
@@ -243,10 +255,15 @@ impl Parts {
 }
 
 /// Builds what serves, and applies the first configuration. Opens no port and no datapath.
-fn build(settings: &Settings, inherited: Inherited, drain: &DrainTrigger) -> anyhow::Result<(Parts, Follow)> {
+fn build(
+    settings: &Settings,
+    held: &mut Held,
+    holder: Holder,
+    drain: &DrainTrigger,
+) -> anyhow::Result<(Parts, Follow)> {
     let limits = Arc::new(settings.limits.clone());
     let store = Arc::new(SnapshotStore::new());
-    let kernel = Arc::new(Kernel::new(kernel_options(settings), Arc::clone(&store), drain.clone()));
+    let kernel = Arc::new(Kernel::new(kernel_options(settings, held), Arc::clone(&store), drain.clone()));
     let tables = Box::new(KernelTablesOf(Arc::clone(&kernel)));
     let mut control = Control::new(Arc::clone(&store), tables, &limits);
     let directory = Directory { names: control.names(), ..Directory::default() };
@@ -275,7 +292,8 @@ fn build(settings: &Settings, inherited: Inherited, drain: &DrainTrigger) -> any
         workers: Arc::new(workers),
         endpoints: context.endpoint_states(),
         memory: context.memory(),
-        ports: Arc::new(Mutex::new(Ports::new(settings.workers, inherited))),
+        ports: Arc::new(Mutex::new(Ports::new(settings.workers, std::mem::take(&mut held.ports)))),
+        holder: Arc::new(holder),
         pods: PodTable::default(),
         report,
         readiness: Readiness::default(),
@@ -330,6 +348,10 @@ impl Follow {
             (ports.compare(&parts.store.load().listeners), ports.failed().clone())
         };
         for change in changes {
+            match &change {
+                PortChange::Open { listener, sockets } => parts.holder.keep_port(listener.address, sockets),
+                PortChange::Close(address) => parts.holder.drop_port(*address),
+            }
             parts.workers.change_port(change);
         }
         parts.report.set(self.control.set_unusable(failed));
@@ -366,12 +388,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn kernel_options(settings: &Settings) -> KernelOptions {
+fn kernel_options(settings: &Settings, held: &Held) -> KernelOptions {
     KernelOptions {
         enabled: settings.capture == Capture::Auto,
         cgroup: settings.cgroup.clone(),
         pin_root: settings.bpf_root.clone(),
         takeover: settings.takeover,
+        keep_flows: !held.pods.is_empty(),
         debug_log: settings.datapath_log,
     }
 }
@@ -385,6 +408,22 @@ fn make_folder(admin_socket: &Path) -> anyhow::Result<()> {
         let folder = folder.display();
         format!("cannot make the folder {folder} of the admin socket; choose another with --admin-socket")
     })
+}
+
+/// What a gateway that was killed has left, and who keeps it for the next one after this.
+fn find_held(settings: &Settings, replaces: bool) -> (Held, Holder) {
+    let path = holder::path_beside(&settings.admin_socket);
+    let held = if replaces { Held::default() } else { Held::ask(&path) };
+    if !held.is_empty() {
+        let (ports, pods) = (held.ports.len(), held.pods.len());
+        tracing::info!(ports, pods, "a gateway was killed here: its listening sockets go on");
+    }
+    let started = if settings.holder { Holder::start(&path) } else { Ok(Holder::none()) };
+    let holder = started.unwrap_or_else(|error| {
+        tracing::warn!(%error, "no holder: listening sockets end with this process");
+        Holder::none()
+    });
+    (held, holder)
 }
 
 /// The gateway that runs with the same admin socket, and what it hands over.

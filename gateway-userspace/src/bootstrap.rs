@@ -65,6 +65,8 @@ pub struct Settings {
     pub bpf_root: PathBuf,
     /// Replace a gateway that runs already.
     pub takeover: bool,
+    /// Have a process beside this one keep the listening sockets open when it dies.
+    pub holder: bool,
     /// Note each decision of the kernel programs.
     pub datapath_log: bool,
     /// Peers of gateway listeners that begin each connection with a PROXY protocol header.
@@ -87,6 +89,7 @@ impl Settings {
             cgroup: None,
             bpf_root: PathBuf::from(PIN_ROOT),
             takeover: false,
+            holder: false,
             datapath_log: false,
             proxy_protocol_from: Vec::new(),
             limits: Limits::default(),

@@ -7,6 +7,7 @@ pub mod admin_client;
 pub mod check;
 pub mod cleanup;
 pub mod explain;
+pub mod hold;
 pub mod output;
 pub mod run;
 pub mod status;
@@ -51,6 +52,8 @@ enum Verb {
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Cleanup(cleanup::CleanupArgs),
+    #[command(hide = true)]
+    Hold(hold::HoldArgs),
     Version(version::VersionArgs),
 }
 
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Hold(args) => hold::run(&args),
         Verb::Cleanup(args) => cleanup::run(&args),
         Verb::Version(args) => version::run(&args),
     };

@@ -50,6 +50,9 @@ pub struct DatapathOptions {
     pub pin_root: PathBuf,
     /// Take over from a Weir that still runs; it goes on serving what it has accepted.
     pub takeover: bool,
+    /// Connections of an earlier process wait in listeners that were inherited: where they wanted to go is
+    /// not forgotten.
+    pub keep_flows: bool,
     /// Log each decision: `tracing` target `weir::kernel`, at level debug, a beat later.
     pub debug_log: bool,
     /// A process whose last `beat` is older than this counts as hung.
@@ -62,6 +65,7 @@ impl Default for DatapathOptions {
             cgroup: PathBuf::from("/sys/fs/cgroup/kubepods.slice"),
             pin_root: PathBuf::from(PIN_ROOT),
             takeover: false,
+            keep_flows: false,
             debug_log: false,
             stale_after: Duration::from_nanos(HEARTBEAT_STALE_NS),
         }
@@ -266,7 +270,7 @@ impl Datapath {
             maps.set_word(state::ALIVE, constants.incarnation)?;
             (maps.services.read_back()?, alone)
         };
-        if alone {
+        if alone && !options.keep_flows {
             maps.flush_flows()?;
         }
         let links = Links::attach(&ebpf, &pins, &options.cgroup)?;

@@ -14,6 +14,7 @@ mod hostile_responses;
 mod http1_battery;
 mod http2_floods;
 mod http2_slow;
+mod killed;
 mod labels;
 mod path_spellings;
 mod privilege;

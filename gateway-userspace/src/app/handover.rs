@@ -23,7 +23,7 @@ use super::ports::{Inherited, Ports};
 use crate::drain::{Cause, DrainTrigger};
 
 /// Sockets of one address that fit into one message (the kernel's SCM_MAX_FD is 253).
-const SOCKETS_MAX: usize = 253;
+pub(super) const SOCKETS_MAX: usize = 253;
 
 /// Longest message, bytes: an address, or a word.
 const MESSAGE_BYTES_MAX: usize = 64;
@@ -31,9 +31,9 @@ const MESSAGE_BYTES_MAX: usize = 64;
 /// Longest time the next process may take from `takeover` to `done`, seconds.
 const DONE_WITHIN_SECONDS: i64 = 60;
 
-const TAKEOVER: &[u8] = b"takeover";
-const END: &[u8] = b"end";
-const DONE: &[u8] = b"done";
+pub(super) const TAKEOVER: &[u8] = b"takeover";
+pub(super) const END: &[u8] = b"end";
+pub(super) const DONE: &[u8] = b"done";
 
 /// Where the process with this admin socket hands over.
 pub fn path_beside(admin_socket: &Path) -> PathBuf {
@@ -108,15 +108,12 @@ impl HandoverServer {
         }
         let listener = seqpacket()?;
         bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-        // Nobody can connect before `listen`: no one else's process gets at our sockets.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        only_for_us(path)?;
         listen(&listener, Backlog::new(4)?)?;
         let listener = Arc::new(listener);
         let waiting = Arc::clone(&listener);
         std::thread::Builder::new().name("weir-handover".into()).spawn(move || {
-            while let Ok(client) = accept4(waiting.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-                // SAFETY: accept4 returned this descriptor just now and nobody else knows it.
-                let client = unsafe { OwnedFd::from_raw_fd(client) };
+            while let Ok(client) = accept_client(&waiting) {
                 match serve(&client, &ports) {
                     Ok(true) => drain.start(Cause::Replaced),
                     Ok(false) => {}
@@ -141,7 +138,7 @@ impl Drop for HandoverServer {
     }
 }
 
-fn inode(path: &Path) -> Option<u64> {
+pub(super) fn inode(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|data| std::os::unix::fs::MetadataExt::ino(&data))
 }
 
@@ -165,11 +162,23 @@ fn serve(client: &OwnedFd, ports: &Mutex<Ports>) -> io::Result<bool> {
     Ok(text == DONE)
 }
 
-fn seqpacket() -> io::Result<OwnedFd> {
+/// Before `listen` nobody can connect: no one else's process gets at our sockets.
+pub(super) fn only_for_us(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+/// The next process that asks.
+pub(super) fn accept_client(listener: &OwnedFd) -> io::Result<OwnedFd> {
+    let client = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+    // SAFETY: accept4 returned this descriptor just now and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(client) })
+}
+
+pub(super) fn seqpacket() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?)
 }
 
-fn send_message(socket: &OwnedFd, text: &[u8], descriptors: &[RawFd]) -> io::Result<()> {
+pub(super) fn send_message(socket: &OwnedFd, text: &[u8], descriptors: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(descriptors)];
     let control = if descriptors.is_empty() { &rights[..0] } else { &rights[..] };
     sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(text)], control, MsgFlags::MSG_NOSIGNAL, None)?;
@@ -177,7 +186,7 @@ fn send_message(socket: &OwnedFd, text: &[u8], descriptors: &[RawFd]) -> io::Res
 }
 
 /// One message; empty when the other side has hung up.
-fn receive_message(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+pub(super) fn receive_message(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut text = vec![0; MESSAGE_BYTES_MAX];
     let mut control = nix::cmsg_space!([RawFd; SOCKETS_MAX]);
     let mut owned = Vec::new();

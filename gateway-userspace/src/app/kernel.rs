@@ -39,6 +39,8 @@ pub struct KernelOptions {
     pub pin_root: PathBuf,
     /// Replace the process that has it.
     pub takeover: bool,
+    /// Listeners of pods were inherited, and with them connections that wait.
+    pub keep_flows: bool,
     /// Note each decision.
     pub debug_log: bool,
 }
@@ -199,6 +201,7 @@ impl Kernel {
             },
             pin_root: self.options.pin_root.clone(),
             takeover: self.options.takeover,
+            keep_flows: self.options.keep_flows,
             debug_log: self.options.debug_log,
             ..DatapathOptions::default()
         };

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use super::holder::Holder;
 use super::kernel::Kernel;
 use super::workers::Workers;
 use crate::capture::Pod;
@@ -26,6 +27,8 @@ pub struct RunningGateway {
     pub workers: Arc<Workers>,
     /// What pods are called in logs and metrics.
     pub names: Arc<Pods>,
+    /// Keeps their listeners.
+    pub holder: Arc<Holder>,
 }
 
 impl Gateway for RunningGateway {
@@ -41,6 +44,7 @@ impl Gateway for RunningGateway {
             service: workload.map_or_else(|| Arc::clone(&pod.key.name), |w| w.as_str().into()),
         };
         self.names.insert(captured.id, name);
+        self.holder.keep_pod(captured.netns_cookie, std::iter::once(&sockets.v4).chain(&sockets.v6));
         self.workers.add_pod(PodListener {
             pod: captured.id,
             sockets: std::iter::once(sockets.v4).chain(sockets.v6).collect(),
@@ -58,10 +62,15 @@ impl Gateway for RunningGateway {
             ip_v4: pod.addresses.v4,
             ip_v6: pod.addresses.v6,
         };
-        self.kernel.open()?.enroll(&entry).map_err(|e| e.to_string())
+        let steered = self.kernel.open()?.enroll(&entry).map_err(|e| e.to_string());
+        if steered.is_err() {
+            self.holder.drop_pod(pod.netns_cookie);
+        }
+        steered
     }
 
     fn release(&self, netns_cookie: u64) -> Result<(), String> {
+        self.holder.drop_pod(netns_cookie);
         match self.kernel.open()?.unenroll(netns_cookie) {
             // The entry is the successor's, and this process drains.
             Ok(()) | Err(DatapathError::Superseded) => Ok(()),

@@ -57,13 +57,25 @@ pub struct Enrolment<G> {
     pods_max: usize,
     home: Option<NetnsId>,
     last_id: u32,
+    /// Listeners that a process which died had made, by the namespace's cookie.
+    held: BTreeMap<u64, PodSockets>,
 }
 
 impl<G: Gateway> Enrolment<G> {
     /// Nothing enrolled yet. `table` shows others what happens here.
     pub fn new(gateway: G, table: PodTable, pods_max: usize) -> Self {
         let home = Netns::id_at(std::path::Path::new("/proc/self/ns/net"));
-        Self { gateway, table, pods: BTreeMap::new(), pods_max, home, last_id: 0 }
+        Self { gateway, table, pods: BTreeMap::new(), pods_max, home, last_id: 0, held: BTreeMap::new() }
+    }
+
+    /// Uses these listeners, with whoever waits in them, instead of new ones.
+    pub fn inherit(&mut self, held: BTreeMap<u64, PodSockets>) {
+        self.held = held;
+    }
+
+    /// Pods that were not captured by now get new listeners.
+    pub fn forget_inherited(&mut self) {
+        self.held.clear();
     }
 
     /// Follows `source`, and looks after the pods every `check_every`, for as long as it is polled.
@@ -159,7 +171,10 @@ impl<G: Gateway> Enrolment<G> {
         }
         let netns_cookie = netns.cookie()?;
         let addresses = netns.addresses()?;
-        let sockets = netns.listen()?;
+        let sockets = match self.held.remove(&netns_cookie) {
+            Some(held) => held,
+            None => netns.listen()?,
+        };
         self.gateway.tag(sockets.v4.as_fd()).map_err(Refusal::Kernel)?;
         if let Some(v6) = &sockets.v6 {
             self.gateway.tag(v6.as_fd()).map_err(Refusal::Kernel)?;

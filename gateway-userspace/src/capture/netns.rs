@@ -89,6 +89,15 @@ pub struct PodSockets {
     pub v6: Option<TcpListener>,
 }
 
+impl PodSockets {
+    /// From the listeners that an earlier process had in a pod; `None` when one of 127.0.0.1 is missing.
+    pub fn from_listeners(listeners: Vec<TcpListener>) -> Option<Self> {
+        let is_v4 = |socket: &TcpListener| socket.local_addr().is_ok_and(|address| address.is_ipv4());
+        let (v4, v6): (Vec<_>, Vec<_>) = listeners.into_iter().partition(is_v4);
+        Some(Self { v4: v4.into_iter().next()?, v6: v6.into_iter().next() })
+    }
+}
+
 impl Netns {
     /// Opens the namespace at `path`: `/run/netns/NAME`, `/proc/PID/ns/net`, or wherever a container
     /// runtime mounted it.

@@ -87,6 +87,9 @@ pub struct RunArgs {
     /// client is then who that says; can be repeated
     #[arg(long, value_name = "CIDR")]
     proxy_protocol_from: Vec<IpNet>,
+    /// Start no process that keeps ports open for a moment when this one is killed
+    #[arg(long)]
+    no_holder: bool,
     /// How long requests in flight may take after SIGTERM, as 30s or 1m30s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     drain_timeout: Duration,
@@ -181,6 +184,7 @@ fn resolve(args: RunArgs) -> Result<Settings, Failure> {
         cgroup: args.cgroup,
         bpf_root: args.bpf_root,
         takeover: args.takeover,
+        holder: !args.no_holder,
         datapath_log: args.datapath_log,
         proxy_protocol_from: args.proxy_protocol_from,
         limits: Limits {
