@@ -47,7 +47,7 @@ pub struct Limits {
     /// Flow-control window of one upstream HTTP/2 connection, bytes. It also bounds small frames that wait
     /// to be read: 512 bytes of it allow one frame, and one too many ends the connection (crate `h2`).
     pub http2_upstream_window: u32,
-    /// Bytes of answers that wait to be written, per stream of a downstream HTTP/2 connection.
+    /// Bytes that wait to be written, per stream of an HTTP/2 connection to either side.
     pub http2_send_buffer: u32,
     /// Frames of bodies with next to no bytes that may wait to be read on a downstream HTTP/2 connection.
     pub http2_small_frames_max: usize,

@@ -306,3 +306,31 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
     upload.send_data(Bytes::from_static(b"hello"), true).unwrap();
     assert_eq!(within(answer).await.unwrap().status(), StatusCode::OK);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twelve_hundred_streams_given_up_in_the_middle_cost_no_connection_on_either_side() {
+    // More than a window of it, and no end.
+    let backend = serve(Speaks::Http2, |_| async {
+        let (sender, frames) = mpsc::unbounded_channel();
+        for _ in 0..80 {
+            sender.send(Ok(Frame::data(Bytes::from_static(&[0; 1024])))).unwrap();
+        }
+        tokio::spawn(async move { sender.closed().await });
+        Response::new(stream(frames))
+    })
+    .await;
+    let mut world = World::new();
+    let pod = world.service(PortProtocol::Http2, &cluster(0, UpstreamProtocol::Http2, &[backend.address]));
+    let mut client = Http2::connect(pod).await;
+    for _ in 0..24 {
+        let mut answers = Vec::new();
+        for _ in 0..50 {
+            within(client.0.ready()).await.unwrap();
+            answers.push(within(client.0.send_request(get("http://cart.shop/", &[]))).await.unwrap());
+        }
+        for answer in &mut answers {
+            within(answer.body_mut().frame()).await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(backend.connections.load(Ordering::SeqCst), 1, "the backend's connection was cut");
+}

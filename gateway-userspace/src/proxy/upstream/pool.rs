@@ -26,6 +26,9 @@ use crate::telemetry::record::{Observe, PodId};
 /// How often idle connections are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Streams given up whose late frames are still known for what they are, per HTTP/2 connection.
+const UPSTREAM_RESETS_REMEMBERED: usize = 1024;
+
 /// What is spoken to the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speak {
@@ -321,6 +324,9 @@ impl Pool {
             .initial_stream_window_size(proxy.limits.http2_stream_window)
             .initial_connection_window_size(proxy.limits.http2_upstream_window)
             .max_header_list_size(u32::try_from(proxy.limits.header_bytes_max).unwrap_or(u32::MAX))
+            .max_send_buf_size(proxy.limits.http2_send_buffer as usize)
+            // Clients may give up all their streams at once; what still comes for them is no error.
+            .max_concurrent_reset_streams(UPSTREAM_RESETS_REMEMBERED)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| Reason::ConnectFailed)?;
