@@ -108,14 +108,16 @@ fn who_says_nothing_or_half_of_it_is_told_to_go_in_time() {
 fn check(row: Slow) {
     let name = row.name;
     let plane = start(row.limits);
-    let mut client = Client::connect_silent(plane.gateway).unwrap();
-    client.send(&row.sent).unwrap();
-    let seen = client
-        .wait("the end", LONGEST, |seen| seen.closed)
-        .unwrap_or_else(|error| panic!("{name}: {error:#}"));
-    assert_eq!(seen.goaway.map(|(code, _)| code), row.code, "{name}");
-    wait_for("it is counted as closed", LONGEST, || (plane.open() == 0).then_some(())).unwrap();
-    assert_eq!(plane.rejected(), Vec::from_iter(row.reason), "{name}");
+    for address in [plane.gateway, plane.pod] {
+        let mut client = Client::connect_silent(address).unwrap();
+        client.send(&row.sent).unwrap();
+        let seen = client
+            .wait("the end", LONGEST, |seen| seen.closed)
+            .unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        assert_eq!(seen.goaway.map(|(code, _)| code), row.code, "{name}");
+        wait_for("it is counted as closed", LONGEST, || (plane.open() == 0).then_some(())).unwrap();
+        assert_eq!(plane.rejected(), Vec::from_iter(row.reason), "{name}");
+    }
 }
 
 #[test]
@@ -188,4 +190,37 @@ fn a_client_that_reads_nothing_at_all_is_cut_off() {
         .unwrap();
     let record = wait_for("a record", LONGEST, || plane.records().pop()).unwrap();
     assert!(record.reason.is_some());
+}
+
+/// A frame that may be right, or be wrong in any way.
+fn any_frame(rng: &mut fastrand::Rng) -> Vec<u8> {
+    let stream = rng.u32(0..12);
+    match rng.u8(0..6) {
+        0 => get(stream, "/"),
+        1 => frame(kind::HEADERS, rng.u8(..), stream, &block(&request_fields("POST", "/"))),
+        2 => frame(kind::WINDOW_UPDATE, 0, stream, &rng.u32(..).to_be_bytes()),
+        3 => frame(kind::RST_STREAM, 0, stream, &rng.u32(0..14).to_be_bytes()),
+        _ => {
+            let payload: Vec<u8> = (0..rng.usize(0..40)).map(|_| rng.u8(..)).collect();
+            frame(rng.u8(0..12), rng.u8(..), stream, &payload)
+        }
+    }
+}
+
+#[test]
+fn whatever_frames_come_the_gateway_forgets_them_and_serves_the_next_client() {
+    let plane = start(Limits::default());
+    let mut rng = fastrand::Rng::with_seed(7);
+    for _ in 0..300 {
+        let mut client = Client::connect(plane.gateway).unwrap();
+        let frames: Vec<u8> = (0..rng.usize(1..30)).flat_map(|_| any_frame(&mut rng)).collect();
+        let (now, later) = frames.split_at(rng.usize(0..=frames.len()));
+        // It may be over at any point.
+        let _ = client.send(now);
+        let _ = client.send(later);
+    }
+    wait_for("all are forgotten", LONGEST, || (plane.open() == 0).then_some(())).unwrap();
+    let mut client = Client::connect(plane.gateway).unwrap();
+    client.send(&get(1, "/")).unwrap();
+    client.wait("an answer", LONGEST, |seen| seen.data > 0).unwrap();
 }
