@@ -4,6 +4,7 @@ pub mod balance;
 pub mod body;
 pub mod budget;
 pub mod connect;
+pub mod endpoint_stream;
 pub mod forward;
 pub mod health;
 pub mod outlier_detection;

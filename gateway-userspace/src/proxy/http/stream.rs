@@ -49,7 +49,7 @@ impl ClientStream {
     /// `prefix` is read first. A client that takes no byte for `stall_max` is cut off.
     pub fn new(tcp: TcpStream, prefix: Bytes, stall_max: Duration, state: Arc<StreamState>) -> Self {
         state.received.store(!prefix.is_empty(), Ordering::Relaxed);
-        Self { tcp, prefix, strict: Strict::default(), broken: None, stall: Silence::new(stall_max), state }
+        Self { tcp, prefix, strict: Strict::requests(), broken: None, stall: Silence::new(stall_max), state }
     }
 
     /// The connection itself, and what of `prefix` was not read.

@@ -9,20 +9,23 @@ const EXTENSION_BYTES_MAX: usize = 256;
 /// Longest line that is looked at; what is longer than a whole head may be, the codec refuses itself.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// Interim responses before a final one.
+const INTERIM_MAX: usize = 16;
+
 /// Bytes that have no single meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ambiguous {
-    /// In a request head, at this place of the bytes given.
-    #[error("the request head has no single meaning")]
+    /// In a head, at this place of the bytes given.
+    #[error("a message head has no single meaning")]
     Head(usize),
     /// In the framing of a body, at this place: nothing that follows can be read.
-    #[error("the framing of the request body has no single meaning")]
+    #[error("the framing of a body has no single meaning")]
     Body(usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Before the request line.
+    /// Before the first line.
     Begin,
     Head,
     Size {
@@ -50,24 +53,56 @@ struct Framing {
     length: Option<u64>,
     chunked: bool,
     switches: bool,
+    /// Of a response.
+    status: [u8; 3],
 }
 
-/// Follows the bytes of one client.
+/// Whose bytes these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Endpoint {
+        /// HEAD is answered: no body follows.
+        to_head: bool,
+        interim: usize,
+        /// The final response has ended.
+        done: bool,
+    },
+}
+
+/// Follows the bytes of one side of a connection.
 #[derive(Debug)]
 pub struct Strict {
     state: State,
     line: Vec<u8>,
     framing: Framing,
     skipped_line: bool,
-}
-
-impl Default for Strict {
-    fn default() -> Self {
-        Self { state: State::Begin, line: Vec::new(), framing: Framing::default(), skipped_line: false }
-    }
+    side: Side,
 }
 
 impl Strict {
+    /// Reads requests.
+    pub fn requests() -> Self {
+        Self::new(Side::Client)
+    }
+
+    /// Reads the responses to requests, each announced before it.
+    pub fn responses() -> Self {
+        Self::new(Side::Endpoint { to_head: false, interim: 0, done: true })
+    }
+
+    fn new(side: Side) -> Self {
+        let framing = Framing::default();
+        Self { state: State::Begin, line: Vec::new(), framing, skipped_line: false, side }
+    }
+
+    /// What comes next answers HEAD, or does not; without effect before the response so far has ended.
+    pub fn announce(&mut self, to_head: bool) {
+        if matches!(self.side, Side::Endpoint { done: true, .. }) {
+            self.side = Side::Endpoint { to_head, interim: 0, done: false };
+        }
+    }
+
     /// Looks at bytes as they come.
     ///
     /// # Errors
@@ -81,7 +116,7 @@ impl Strict {
                     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
                     at += taken;
                     self.state = match (self.state, left - taken as u64) {
-                        (State::Body(_), 0) => State::Begin,
+                        (State::Body(_), 0) => self.ended(),
                         (State::Body(_), left) => State::Body(left),
                         (_, 0) => State::DataCr,
                         (_, left) => State::Data(left),
@@ -116,20 +151,25 @@ impl Strict {
         let mut line = std::mem::take(&mut self.line);
         let text = &line[..line.len() - 2];
         self.state = match (self.state, text) {
-            (State::Begin, []) if self.skipped_line => return Err(ambiguous),
+            (State::Begin, []) if self.skipped_line || self.side != Side::Client => return Err(ambiguous),
             (State::Begin, []) => {
                 self.skipped_line = true;
                 State::Begin
             }
-            (State::Begin, text) if text.contains(&b'#') => return Err(ambiguous),
+            (State::Begin, text) if text.contains(&b'#') && self.side == Side::Client => {
+                return Err(ambiguous);
+            }
+            (State::Begin, text) => {
+                self.framing.note_status(text);
+                State::Head
+            }
             (State::Head, []) => self.body().ok_or(ambiguous)?,
-            (State::Trailers, []) => State::Begin,
+            (State::Trailers, []) => self.ended(),
             (State::Head, field) => {
                 self.framing.note(field);
                 State::Head
             }
-            (State::Trailers, _) => State::Trailers,
-            _ => State::Head,
+            (state, _) => state,
         };
         line.clear();
         self.line = line;
@@ -139,13 +179,36 @@ impl Strict {
     /// What follows the head that has ended; `None` when it says so in two ways.
     fn body(&mut self) -> Option<State> {
         self.skipped_line = false;
-        match std::mem::take(&mut self.framing) {
-            Framing { length: Some(_), chunked: true, .. } => None,
-            Framing { switches: true, .. } => Some(State::Unread),
-            Framing { chunked: true, .. } => Some(State::Size { digits: 0, size: 0 }),
-            Framing { length: Some(length @ 1..), .. } => Some(State::Body(length)),
-            _ => Some(State::Begin),
+        let framing = std::mem::take(&mut self.framing);
+        if framing.chunked && framing.length.is_some() {
+            return None;
         }
+        match &mut self.side {
+            Side::Client if framing.switches => return Some(State::Unread),
+            Side::Endpoint { .. } if framing.status == *b"101" => return Some(State::Unread),
+            Side::Endpoint { interim, .. } if framing.status[0] == b'1' => {
+                *interim += 1;
+                return (*interim <= INTERIM_MAX).then_some(State::Begin);
+            }
+            Side::Endpoint { to_head: true, .. } => return Some(self.ended()),
+            Side::Endpoint { .. } if [*b"204", *b"304"].contains(&framing.status) => {
+                return Some(self.ended());
+            }
+            Side::Client | Side::Endpoint { .. } => {}
+        }
+        Some(match framing {
+            Framing { chunked: true, .. } => State::Size { digits: 0, size: 0 },
+            Framing { length: Some(length @ 1..), .. } => State::Body(length),
+            Framing { length: None, .. } if self.side != Side::Client => State::Unread,
+            _ => self.ended(),
+        })
+    }
+
+    fn ended(&mut self) -> State {
+        if let Side::Endpoint { done, .. } = &mut self.side {
+            *done = true;
+        }
+        State::Begin
     }
 
     /// The next state; `None` when the byte cannot stand there.
@@ -173,6 +236,13 @@ impl Strict {
 }
 
 impl Framing {
+    /// `HTTP/1.1 200 OK`; anything else the codec refuses by itself.
+    fn note_status(&mut self, line: &[u8]) {
+        if let Some([a, b, c, ..]) = line.get(9..) {
+            self.status = [*a, *b, *c];
+        }
+    }
+
     /// What the codec refuses by itself, as a length that is no number, need not be understood.
     fn note(&mut self, field: &[u8]) {
         let Some(colon) = field.iter().position(|byte| *byte == b':') else { return };
@@ -195,7 +265,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<(), Ambiguous> {
-        Strict::default().check(text.as_bytes())
+        Strict::requests().check(text.as_bytes())
     }
 
     const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -246,6 +316,32 @@ mod tests {
         assert_eq!(check(switch), Ok(()));
     }
 
+    #[test]
+    fn responses_are_followed_from_one_request_to_the_next() {
+        let mut strict = Strict::responses();
+        for (to_head, text) in [
+            (false, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\n\n#"),
+            (true, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"),
+            (false, "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n"),
+            (false, "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 204 No\r\n\r\n"),
+            (false, "HTTP/1.1 200 #\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\n\r\n"),
+            (false, "HTTP/1.1 200 OK\r\n\r\n\n\0"),
+        ] {
+            strict.announce(to_head);
+            assert_eq!(strict.check(text.as_bytes()), Ok(()), "{text}");
+        }
+        for text in [
+            "HTTP/1.1 200 OK\n",
+            "HTTP/1.1 200 OK\r\nX: y\n",
+            "\r\nHTTP/1.1 200 OK\r\n",
+            &"HTTP/1.1 103 Early\r\n\r\n".repeat(17),
+        ] {
+            let mut strict = Strict::responses();
+            strict.announce(false);
+            assert!(matches!(strict.check(text.as_bytes()), Err(Ambiguous::Head(_))), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn in_whatever_pieces_it_comes_the_verdict_is_the_same(
@@ -257,8 +353,8 @@ mod tests {
                 let at = at % bytes.len();
                 bytes[at] = byte;
             }
-            let whole = Strict::default().check(&bytes);
-            let mut strict = Strict::default();
+            let whole = Strict::requests().check(&bytes);
+            let mut strict = Strict::requests();
             let mut begin = 0;
             let mut verdict = Ok(());
             for length in cuts.into_iter().cycle() {

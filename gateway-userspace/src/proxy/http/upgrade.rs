@@ -11,7 +11,6 @@ use http::{HeaderValue, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::body::ResponseBody;
 use super::connection::Connection;
@@ -19,6 +18,7 @@ use super::headers;
 use super::stream::ClientStream;
 use crate::proxy::recorder::Recorder;
 use crate::proxy::tcp::relay::{Side, relay};
+use crate::proxy::upstream::endpoint_stream::EndpointStream;
 use crate::proxy::upstream::pool::Lease;
 use crate::proxy::upstream::registry::InFlight;
 use crate::reason::Reason;
@@ -98,6 +98,6 @@ fn client_side(upgraded: Upgraded) -> Option<Side> {
 }
 
 fn endpoint_side(upgraded: Upgraded) -> Option<Side> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some(Side { stream: parts.io.into_inner(), read: parts.read_buf })
+    let parts = upgraded.downcast::<TokioIo<EndpointStream>>().ok()?;
+    Some(Side { stream: parts.io.into_inner().into_inner(), read: parts.read_buf })
 }

@@ -2,6 +2,8 @@
 
 mod http2;
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -50,6 +52,12 @@ impl BodyError {
     pub fn is_connection(&self) -> bool {
         matches!(self, Self::Broken(error) if Broken::from(error).is_connection)
     }
+}
+
+/// Chunks that are none, as the codec and what reads before it tell.
+fn is_misframed(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
 }
 
 /// What a body comes on.
@@ -148,7 +156,7 @@ impl Body for RequestBody {
             }
             Some(Err(error)) => {
                 let malformed = match &error {
-                    BodyError::Broken(error) => error.is_parse(),
+                    BodyError::Broken(error) => error.is_parse() || is_misframed(error),
                     BodyError::Stream(error) => error.is_library(),
                     BodyError::GivenUp(_) => false,
                 };

@@ -1,8 +1,9 @@
 //! Sends one request on one connection and waits for the response head.
 
 use std::error::Error;
+use std::sync::atomic::Ordering;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::RequestBody;
@@ -38,7 +39,10 @@ pub async fn forward(
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, NoAnswer> {
     let answer = match lease {
-        Lease::Http1(lease) => lease.sender.try_send_request(request).await,
+        Lease::Http1(lease) => {
+            lease.asked.is_head.store(request.method() == Method::HEAD, Ordering::Relaxed);
+            lease.sender.try_send_request(request).await
+        }
         Lease::Http2(lease) => lease.sender.try_send_request(request).await,
     };
     answer.map_err(|mut failed| {

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::body::RequestBody;
 use super::connect::connect;
+use super::endpoint_stream::{Asked, EndpointStream};
 use crate::limits::Limits;
 use crate::proxy::executor::LocalExecutor;
 use crate::proxy::{Ingress, Proxy};
@@ -103,6 +105,7 @@ impl Drop for Slot {
 
 struct IdleHttp1 {
     sender: http1::SendRequest<RequestBody>,
+    asked: Arc<Asked>,
     slot: Rc<Slot>,
     /// Sweeps it was idle for.
     age: u32,
@@ -144,6 +147,7 @@ pub enum Lease {
 /// An HTTP/1.1 connection in use. Dropped without release it is closed when the exchange on it ends.
 pub struct Http1Lease {
     pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) asked: Arc<Asked>,
     slot: Rc<Slot>,
     pool: Rc<Pool>,
     reused: bool,
@@ -180,7 +184,7 @@ impl Http1Lease {
         if self.pool.closed.get() || self.sender.is_closed() || idle.len() >= limits.pool_idle_max {
             return;
         }
-        idle.push(IdleHttp1 { sender: self.sender, slot: self.slot, age: 0 });
+        idle.push(IdleHttp1 { sender: self.sender, asked: self.asked, slot: self.slot, age: 0 });
     }
 }
 
@@ -245,8 +249,8 @@ impl Pool {
             if idle[place].sender.is_closed() {
                 idle.remove(place);
             } else if idle[place].sender.is_ready() {
-                let IdleHttp1 { sender, slot, .. } = idle.remove(place);
-                return Some(Http1Lease { sender, slot, pool: Rc::clone(self), reused: true });
+                let IdleHttp1 { sender, asked, slot, .. } = idle.remove(place);
+                return Some(Http1Lease { sender, asked, slot, pool: Rc::clone(self), reused: true });
             }
         }
         None
@@ -259,6 +263,8 @@ impl Pool {
         timeout: Duration,
     ) -> Result<Http1Lease, Reason> {
         let (stream, slot) = self.dial(proxy, ingress, timeout).await?;
+        let asked = Arc::new(Asked::default());
+        let stream = EndpointStream::new(stream, Arc::clone(&asked));
         let (sender, connection) = http1::Builder::new()
             .max_headers(proxy.limits.header_fields_max)
             .max_header_size(proxy.limits.header_bytes_max)
@@ -272,7 +278,7 @@ impl Pool {
             let _ = connection.with_upgrades().await;
             drop(counted);
         });
-        Ok(Http1Lease { sender, slot, pool: Rc::clone(self), reused: false })
+        Ok(Http1Lease { sender, asked, slot, pool: Rc::clone(self), reused: false })
     }
 
     async fn lease_http2(
