@@ -4,6 +4,7 @@
 //! often than routes, so they hang in a slot of their `Cluster` and are swapped there: a change of
 //! one Service's endpoints costs the size of that Service (see `store::EndpointSlot`).
 
+pub mod circuit;
 pub mod cluster;
 pub mod filter;
 pub mod frontend;

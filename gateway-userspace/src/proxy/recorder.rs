@@ -11,6 +11,8 @@ use super::upstream::note_failure;
 use super::upstream::registry::Endpoint;
 use super::{Downstream, Proxy};
 use crate::reason::Reason;
+use crate::snapshot::circuit::Permit;
+use crate::snapshot::cluster::Cluster;
 use crate::telemetry::record::{Protocol, Record};
 
 /// What is known so far. Dropped, it is reported: a request cannot end without a record.
@@ -21,6 +23,7 @@ pub struct Recorder {
     pub record: Record,
     /// The request's body, unless it has none.
     pub upload: Option<Rc<Upload>>,
+    permit: Option<Permit>,
     _connection: InUse,
 }
 
@@ -44,6 +47,7 @@ impl Recorder {
             begin: Instant::now(),
             record: Record::new(SystemTime::now(), protocol, pod, downstream.peer, downstream.destination),
             upload: None,
+            permit: None,
             _connection: downstream.admission.in_use(),
         })
     }
@@ -51,6 +55,18 @@ impl Recorder {
     /// When it began.
     pub fn begin(&self) -> Instant {
         self.begin
+    }
+
+    /// Counts as in flight to the cluster until it is reported.
+    ///
+    /// # Errors
+    /// `Overflow` when the cluster has as many as it may have.
+    pub fn enter(&mut self, cluster: &Cluster) -> Result<(), Reason> {
+        if let Some(limit) = &cluster.circuit {
+            self.record.cluster = Some(cluster.id);
+            self.permit = Some(limit.enter().ok_or(Reason::Overflow)?);
+        }
+        Ok(())
     }
 
     /// Why the request's body broke off, if it did.

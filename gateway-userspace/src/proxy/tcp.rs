@@ -43,7 +43,10 @@ pub async fn serve(
     let mut recorder = Recorder::new(&proxy, &downstream, Protocol::Tcp);
     recorder.record.frontend = frontend;
     let connected = match cluster {
-        Ok(cluster) => reach(&proxy, &downstream, &cluster, &mut recorder).await,
+        Ok(cluster) => match recorder.enter(&cluster) {
+            Ok(()) => reach(&proxy, &downstream, &cluster, &mut recorder).await,
+            Err(reason) => Err(reason),
+        },
         Err(reason) => Err(reason),
     };
     match connected {

@@ -236,6 +236,7 @@ fn cluster(id: u32, protocol: UpstreamProtocol, addresses: &[SocketAddr]) -> Arc
         id: ClusterId(id),
         protocol,
         balance: BalancePolicy::RoundRobin,
+        circuit: None,
         connect_timeout: Duration::from_secs(2),
         endpoints: Arc::new(EndpointSlot::new(endpoints(addresses))),
     })

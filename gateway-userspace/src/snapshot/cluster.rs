@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::circuit::CircuitLimit;
 use super::store::EndpointSlot;
 
 /// Names a Service port: `namespace/service:port`. Ordered, so that iteration is stable.
@@ -90,6 +91,8 @@ pub struct Cluster {
     pub protocol: UpstreamProtocol,
     /// How one of them is chosen.
     pub balance: BalancePolicy,
+    /// A limit on what it has in flight. Annotation `weir.dev/max-requests` on the Service.
+    pub circuit: Option<Arc<CircuitLimit>>,
     /// Longest wait for a TCP connection to an endpoint.
     pub connect_timeout: Duration,
     /// The endpoints of this moment. Shared with the previous snapshot's cluster of the same key.

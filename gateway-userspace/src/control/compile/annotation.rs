@@ -12,6 +12,8 @@ pub(super) const MODE: &str = "weir.dev/mode";
 pub(super) const FAIL_POLICY: &str = "weir.dev/fail-policy";
 /// How an endpoint is chosen: `least-request`, `round-robin` or `random`.
 pub(super) const LOAD_BALANCER: &str = "weir.dev/load-balancer";
+/// Most requests and relayed connections to the Service at once, from this node.
+pub(super) const REQUESTS_MAX: &str = "weir.dev/max-requests";
 /// `disabled`: calls to the Service are left alone. Label or annotation.
 pub(super) const CAPTURE: &str = "weir.dev/capture";
 /// Relative share of each endpoint of a slice, 1 to 100,000.
@@ -68,6 +70,26 @@ pub(super) fn balance(meta: &ObjectMeta, subject: &Subject, findings: &mut Vec<D
         ("random", BalancePolicy::Random),
     ];
     word(meta, LOAD_BALANCER, &words, subject, findings).unwrap_or_default()
+}
+
+/// The limit on what a Service has in flight.
+pub(super) fn requests_max(
+    meta: &ObjectMeta,
+    subject: &Subject,
+    findings: &mut Vec<Diagnostic>,
+) -> Option<u32> {
+    let text = meta.annotations.get(REQUESTS_MAX)?;
+    let max = text.parse().ok().filter(|max| *max >= 1);
+    if max.is_none() {
+        let finding =
+            subject.warning(Code::BadAnnotation).field(format!("metadata.annotations[{REQUESTS_MAX}]"));
+        findings.push(
+            finding
+                .message(format!("`{text}` is not a number of requests; there is no limit"))
+                .fix("use a whole number from 1, in quotes"),
+        );
+    }
+    max
 }
 
 /// The weight of a slice's endpoints.

@@ -11,6 +11,7 @@ use rustc_hash::FxBuildHasher;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::Kind;
 use crate::limits::Limits;
+use crate::snapshot::circuit::CircuitLimit;
 use crate::snapshot::cluster::{
     BalancePolicy, Cluster, ClusterId, ClusterKey, EndpointSet, UpstreamProtocol,
 };
@@ -48,6 +49,7 @@ struct RuleKey {
 pub(super) struct ClusterSettings {
     pub(super) protocol: UpstreamProtocol,
     pub(super) balance: BalancePolicy,
+    pub(super) requests_max: Option<u32>,
 }
 
 impl Interned {
@@ -103,22 +105,29 @@ impl Interned {
         settings: ClusterSettings,
         set: EndpointSet,
     ) -> (Arc<Cluster>, Option<EndpointSet>) {
-        let ClusterSettings { protocol, balance } = settings;
+        let ClusterSettings { protocol, balance, requests_max } = settings;
+        let new_circuit = || requests_max.map(|max| Arc::new(CircuitLimit::new(max)));
         let Some(old) = self.clusters.get(&key) else {
             let id = self.cluster_id(&key);
             let endpoints = Arc::new(EndpointSlot::new(set));
             let connect_timeout = self.connect_timeout;
-            return (Arc::new(Cluster { key, id, protocol, balance, connect_timeout, endpoints }), None);
+            let circuit = new_circuit();
+            let cluster = Cluster { key, id, protocol, balance, circuit, connect_timeout, endpoints };
+            return (Arc::new(cluster), None);
         };
         let changed = (*old.endpoints.load() != set).then_some(set);
-        if (old.protocol, old.balance) == (protocol, balance) {
+        let is_circuit_same = old.circuit.as_ref().map(|limit| limit.requests_max()) == requests_max;
+        if (old.protocol, old.balance, is_circuit_same) == (protocol, balance, true) {
             return (Arc::clone(old), changed);
         }
+        // What is in flight counts for the limit that it came under.
+        let circuit = if is_circuit_same { old.circuit.clone() } else { new_circuit() };
         let cluster = Cluster {
             key,
             id: old.id,
             protocol,
             balance,
+            circuit,
             connect_timeout: self.connect_timeout,
             endpoints: Arc::clone(&old.endpoints),
         };

@@ -31,6 +31,7 @@ fn cluster(endpoints: Vec<Endpoint>) -> Arc<Cluster> {
         id: ClusterId(7),
         protocol: UpstreamProtocol::Http,
         balance: BalancePolicy::LeastRequest,
+        circuit: None,
         connect_timeout: Duration::from_secs(1),
         endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints })),
     })

@@ -96,6 +96,7 @@ impl<'a> Exchange<'a> {
     ) -> Result<Served<'a>, Refusal> {
         let upgrade = self.check(&mut parts, recorder)?;
         let route = self.route(&mut parts, recorder)?;
+        recorder.enter(route.cluster)?;
         let speak = self.speak(route.cluster);
         let downstream = &self.connection.downstream;
         let dialled = || downstream.destination.to_string();

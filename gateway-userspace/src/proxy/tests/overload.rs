@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use super::backend::{Speaks, serve, text};
 use super::client::{Http2, within};
 use super::*;
+use crate::snapshot::circuit::CircuitLimit;
 
 /// All the memory there is, percent.
 const ALL: usize = 100;
@@ -80,5 +81,40 @@ async fn while_memory_is_short_idle_connections_are_given_up_and_no_new_ones_tak
         assert!(answer.is_empty());
     }
     world.memory.set(0);
+    within(async { while client::get(gateway, "/").await.status != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn a_service_has_no_more_in_flight_than_it_asks_for() {
+    let (answer_now, _) = tokio::sync::watch::channel(false);
+    let told = answer_now.clone();
+    let backend = serve(Speaks::Http1, move |_| {
+        let mut told = told.subscribe();
+        async move {
+            told.wait_for(|now| *now).await.unwrap();
+            Response::new(text("a"))
+        }
+    })
+    .await;
+    let world = World::new();
+    let limited = Arc::into_inner(cluster(0, UpstreamProtocol::Http, &[backend.address])).unwrap();
+    let limited = Arc::new(Cluster { circuit: Some(Arc::new(CircuitLimit::new(2))), ..limited });
+    let kind = ListenerKind::Http(router(vec![("/", rule(0, vec![backend_ref(&limited)]))]));
+    let gateway = world.gateway(kind, vec![limited]);
+    let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(client::get(gateway, "/"))).collect();
+    within(async {
+        while backend.requests() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let refused = client::get(gateway, "/").await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.proxy_status().contains("overflow"), "{refused:?}");
+    assert_eq!(world.record().await.cluster, Some(ClusterId(0)));
+    answer_now.send_replace(true);
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap().status, 200);
+    }
     within(async { while client::get(gateway, "/").await.status != 200 {} }).await;
 }

@@ -124,7 +124,9 @@ fn rule(rule: &Rule) -> String {
 fn cluster(cluster: &Cluster) -> String {
     let set = cluster.endpoints.load();
     let endpoints: Vec<String> = set.endpoints.iter().map(endpoint).collect();
-    quoted(&format!("{} {:?} {:?}: {}", cluster.key, cluster.protocol, cluster.balance, endpoints.join(", ")))
+    let limit = cluster.circuit.as_ref().map(|limit| format!(" max-requests={}", limit.requests_max()));
+    let settings = format!("{:?} {:?}{}", cluster.protocol, cluster.balance, limit.unwrap_or_default());
+    quoted(&format!("{} {settings}: {}", cluster.key, endpoints.join(", ")))
 }
 
 fn endpoint(e: &Endpoint) -> String {
