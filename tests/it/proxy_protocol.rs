@@ -100,7 +100,7 @@ fn a_header_of_anyone_else_is_not_believed() {
     let answer = ask(&site, &[b"PROXY TCP4 192.0.2.7 1.2.3.4 1 2\r\n", GET]);
     assert!(!answer.text.contains("x-forwarded-for"), "{answer:?}");
     let answer = ask(&site, &[BINARY, GET]);
-    assert_eq!(answer.status(), 0, "{answer:?}");
+    assert!(answer.status() != 200 && !answer.text.contains("x-forwarded-for"), "{answer:?}");
     assert!(!weir.access_log().contains("192.0.2.7"), "{}", weir.access_log());
     assert_eq!(ask(&site, &[GET]).facts()["headers"]["x-forwarded-for"], "127.0.0.1");
 }
