@@ -1,6 +1,6 @@
 //! Pure: what the HTTP/1 codec lets pass and other servers may read in another way is found in the bytes before it.
 //!
-//! Follows heads, lengths and chunks (RFC 9112) without keeping more than one line.
+//! Follows heads, lengths and chunks (RFC 9112). Keeps a line only while its end has not come.
 
 /// Digits of a chunk size: 2^60 is enough for everybody, and cannot overflow.
 const SIZE_DIGITS_MAX: usize = 15;
@@ -123,8 +123,7 @@ impl Strict {
                     };
                 }
                 State::Begin | State::Head | State::Trailers => {
-                    self.line_byte(bytes[at], at)?;
-                    at += 1;
+                    at = self.line(bytes, at)?;
                 }
                 _ => {
                     self.state = self.chunk_byte(bytes[at]).ok_or(Ambiguous::Body(at))?;
@@ -135,45 +134,73 @@ impl Strict {
         Ok(())
     }
 
-    fn line_byte(&mut self, byte: u8, at: usize) -> Result<(), Ambiguous> {
-        let ambiguous = if self.state == State::Trailers { Ambiguous::Body(at) } else { Ambiguous::Head(at) };
-        let is_bare = self.line.last() == Some(&b'\r') && byte != b'\n';
-        if is_bare || byte == 0 || (byte == b'\n' && self.line.last() != Some(&b'\r')) {
-            return Err(ambiguous);
-        }
-        self.line.push(byte);
-        if byte != b'\n' {
-            if self.line.len() > LINE_BYTES_MAX {
-                self.state = State::Unread;
+    /// Reads up to the end of a line, or of the bytes: how far it came.
+    fn line(&mut self, bytes: &[u8], begin: usize) -> Result<usize, Ambiguous> {
+        let rest = &bytes[begin..];
+        let ambiguous =
+            |state, at| if state == State::Trailers { Ambiguous::Body(at) } else { Ambiguous::Head(at) };
+        if self.line.last() == Some(&b'\r') {
+            if rest[0] != b'\n' {
+                return Err(ambiguous(self.state, begin));
             }
-            return Ok(());
+            let mut line = std::mem::take(&mut self.line);
+            line.pop();
+            self.state = self.after(&line).ok_or(ambiguous(self.state, begin))?;
+            return Ok(begin + 1);
         }
-        let mut line = std::mem::take(&mut self.line);
-        let text = &line[..line.len() - 2];
-        self.state = match (self.state, text) {
-            (State::Begin, []) if self.skipped_line || self.side != Side::Client => return Err(ambiguous),
+        let Some(found) = memchr::memchr3(b'\n', b'\r', 0, rest) else {
+            return Ok(self.keep(bytes, rest));
+        };
+        let end = begin + found;
+        match rest[found..] {
+            [b'\r'] => Ok(self.keep(bytes, rest)),
+            [b'\r', b'\n', ..] => {
+                let next = if self.line.is_empty() {
+                    self.after(&rest[..found])
+                } else {
+                    let mut line = std::mem::take(&mut self.line);
+                    line.extend_from_slice(&rest[..found]);
+                    self.after(&line)
+                };
+                self.state = next.ok_or(ambiguous(self.state, end + 1))?;
+                Ok(end + 2)
+            }
+            [b'\r', ..] => Err(ambiguous(self.state, end + 1)),
+            _ => Err(ambiguous(self.state, end)),
+        }
+    }
+
+    /// The line goes on in the next bytes. Memory is held only meanwhile.
+    fn keep(&mut self, bytes: &[u8], part: &[u8]) -> usize {
+        self.line.extend_from_slice(part);
+        if self.line.len() > LINE_BYTES_MAX {
+            self.line = Vec::new();
+            self.state = State::Unread;
+        }
+        bytes.len()
+    }
+
+    /// The state behind a line; `None` when it cannot stand there.
+    fn after(&mut self, line: &[u8]) -> Option<State> {
+        match (self.state, line) {
+            (State::Begin, []) if self.skipped_line || self.side != Side::Client => None,
             (State::Begin, []) => {
                 self.skipped_line = true;
-                State::Begin
+                Some(State::Begin)
             }
-            (State::Begin, text) if text.contains(&b'#') && self.side == Side::Client => {
-                return Err(ambiguous);
+            (State::Begin, line) if line.contains(&b'#') && self.side == Side::Client => None,
+            (State::Begin, line) => {
+                self.framing.note_status(line);
+                Some(State::Head)
             }
-            (State::Begin, text) => {
-                self.framing.note_status(text);
-                State::Head
-            }
-            (State::Head, []) => self.body().ok_or(ambiguous)?,
-            (State::Trailers, []) => self.ended(),
+            (State::Head, []) => self.body(),
+            (State::Trailers, []) => Some(self.ended()),
             (State::Head, field) => {
                 self.framing.note(field);
-                State::Head
+                Some(State::Head)
             }
-            (state, _) => state,
-        };
-        line.clear();
-        self.line = line;
-        Ok(())
+            (state, _) => Some(state),
+        }
     }
 
     /// What follows the head that has ended; `None` when it says so in two ways.
