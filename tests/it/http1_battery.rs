@@ -21,6 +21,7 @@ use gateway_tests::recorder::{Conversation, Recorder, Reply, Standing, Then};
 use gateway_tests::wait::wait_for;
 use gateway_userspace::limits::Limits;
 
+use crate::fixture::Site;
 use crate::raw_client::RawClient;
 use case::{Case, HOST_DIALLED, Seen, Want};
 
@@ -262,4 +263,35 @@ impl Run<'_> {
         }
         self.compare(&conversation.requests[0], wanted)
     }
+}
+
+#[test]
+fn what_is_refused_leaves_no_memory_behind() {
+    /// More than pages that come and go.
+    const GROWTH_MAX_KIB: u64 = 1024;
+    let recorder = Recorder::start(answer).unwrap();
+    let site = Site::with_shop(&[]);
+    site.endpoint_ports("shop", &[recorder.address.port()]);
+    let weir = site.start();
+    let cases = cases();
+    let refused = cases.iter().filter(|case| matches!(case.want, Want::Refused(_) | Want::Broken));
+    let refused: Vec<&Case> = refused.collect();
+    let round = || {
+        for case in &refused {
+            let mut client = RawClient::connect(site.address());
+            for bytes in &case.writes {
+                client.send(bytes);
+            }
+            if case.finishes {
+                client.finish();
+            }
+            assert!(client.ends(), "{}", case.name);
+        }
+        recorder.clear().unwrap();
+        weir.resident_own_kib().unwrap()
+    };
+    // The first rounds fill what is kept on purpose: records, buffers of the log, the allocator's pages.
+    let rounds: Vec<u64> = (0..8).map(|_| round()).collect();
+    let grown = rounds[7].saturating_sub(rounds[3]);
+    assert!(grown <= GROWTH_MAX_KIB, "{rounds:?}");
 }
