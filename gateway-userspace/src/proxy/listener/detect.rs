@@ -11,8 +11,11 @@ pub enum Detected {
     Http2Preface,
     /// A TLS handshake record.
     Tls,
-    /// None of these.
+    /// A request line gone wrong, or nothing that could be one.
     Invalid,
+    /// Words of some other protocol, an HTTP/2 preface gone wrong for one: an answer in HTTP/1 would be no
+    /// answer there (RFC 9113 3.4).
+    Foreign,
 }
 
 /// No more bytes than these are ever needed.
@@ -62,9 +65,7 @@ fn detect_http1(bytes: &[u8]) -> Detected {
         Some(b' ') if (1..=METHOD_BYTES_MAX).contains(&method) => match line.get(method + 1) {
             None => Detected::NeedMore,
             Some(b'/' | b'*' | b'h' | b'H') => Detected::Http1,
-            // Two words of something else, an HTTP/2 preface gone wrong for one: an answer in HTTP/1
-            // would be no answer (RFC 9113 3.4).
-            Some(_) => Detected::Invalid,
+            Some(_) => Detected::Foreign,
         },
         None if method <= METHOD_BYTES_MAX => Detected::NeedMore,
         _ => Detected::Invalid,
@@ -107,7 +108,7 @@ mod tests {
         (b"REPORT *", Detected::Http1),
         (b"GET a", Detected::Http1),
         (b"GET  /", Detected::Http1),
-        (b"INVALID CONNECTION PREFACE\r\n\r\n", Detected::Invalid),
+        (b"INVALID CONNECTION PREFACE\r\n\r\n", Detected::Foreign),
         (b"PRINT /", Detected::Http1),
         (b"PROPFIND /x HTTP/1.1\r\n", Detected::Http1),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0", Detected::Http2Preface),
