@@ -16,6 +16,7 @@ mod http2_floods;
 mod http2_slow;
 mod killed;
 mod labels;
+mod overload;
 mod path_spellings;
 mod privilege;
 mod protocols;

@@ -44,7 +44,7 @@ fn three_takeovers_fail_no_request_and_cut_no_stream() {
     let calls = route("calls", "path: {value: /echo.Echo}", "echo");
     site.write("echo.yaml", &(service("echo", "kubernetes.io/h2c") + &calls));
     site.endpoints("echo", &[&one, &two]);
-    let options = || site.options().with(["--drain-timeout", "60s"]);
+    let options = || site.options().with(["--drain-timeout", "60s", "--queue-delay-max", "20s"]);
     let mut running = vec![Weir::start(options()).unwrap()];
     let streams = Keeper::start(Streams {
         address: site.address(),

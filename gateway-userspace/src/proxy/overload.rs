@@ -62,6 +62,8 @@ pub struct Window {
     pub pressure: Pressure,
     /// Requests that were taken on.
     pub admitted: u32,
+    /// Requests that were taken on, then or before, and have ended.
+    pub ended: u32,
     /// Requests that were not.
     pub refused: u32,
 }
@@ -73,7 +75,7 @@ const CUT: f32 = 0.95;
 const RAISE: f32 = 1.03;
 
 /// The quota after a window; `None` is no limit. `asked` has the requests of each pod or address in it.
-/// A worker takes on what it can serve and no more, so what it took on while it was late is its capacity.
+/// What ended while the worker was late is its capacity; of streams that last, few end that began.
 pub fn next_quota(
     current: Option<Quota>,
     window: &Window,
@@ -85,7 +87,7 @@ pub fn next_quota(
     }
     if window.delay > delay_max || window.pressure == Pressure::Cut {
         let total: f32 = asked.iter().map(|n| *n as f32).sum();
-        let target = window.admitted as f32 * CUT;
+        let target = window.ended.max(window.admitted / 2) as f32 * CUT;
         let share = if total > 0.0 { (target / total).min(1.0) } else { 1.0 };
         let seconds = window.length.as_secs_f32().max(0.001);
         return Some(Quota { rate: level(asked, target) / seconds, share });
@@ -155,6 +157,7 @@ mod tests {
         delay: Duration::ZERO,
         pressure: Pressure::None,
         admitted: 100,
+        ended: 100,
         refused: 0,
     };
     const DELAY_MAX: Duration = Duration::from_millis(100);
@@ -215,7 +218,7 @@ mod tests {
                 // What is too much waits unread in its sockets, and is no longer late once less is asked for.
                 late = late.min(capacity as f32 * 0.1);
                 let window =
-                    Window { delay, admitted: admitted as u32, refused: (all as f32 - admitted) as u32, ..WINDOW };
+                    Window { delay, admitted: admitted as u32, ended: admitted as u32, refused: (all as f32 - admitted) as u32, ..WINDOW };
                 quota = next_quota(quota, &window, DELAY_MAX, &asked);
                 served.push(admitted);
             }

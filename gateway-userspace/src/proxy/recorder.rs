@@ -100,6 +100,9 @@ impl Drop for Recorder {
         if record.status.is_none() && record.protocol != Protocol::Tcp {
             record.reason.get_or_insert(Reason::ClientClosed);
         }
+        if record.reason != Some(Reason::Overload) {
+            self.proxy.shedding.ended();
+        }
         record.duration = self.begin.elapsed();
         if let Some(upload) = &self.upload {
             record.bytes_received = upload.received.get();

@@ -21,6 +21,12 @@ const TICKS_PER_WINDOW: u32 = 5;
 /// What may come at once, as time of a holder's quota.
 const BURST_SECONDS: f32 = 0.02;
 
+/// How long a refused request waits for its answer.
+const HOLD_BACK: Duration = Duration::from_millis(500);
+
+/// Requests of a worker that wait to be refused. More are refused at once.
+const HELD_BACK_MAX: usize = 16 * 1024;
+
 /// Idle connections that are given up per measurement while memory is short.
 const TRIMMED_PER_TICK: usize = 16;
 
@@ -45,6 +51,8 @@ impl MemoryUse {
 pub struct Demand {
     window: Cell<u32>,
     asked: Cell<u32>,
+    /// It was here before there was too much.
+    known: Cell<bool>,
     /// Requests that it may have at once, and when that was counted. `None` before it was held to a quota.
     allowance: Cell<Option<(Instant, f32)>>,
 }
@@ -56,6 +64,8 @@ pub struct Shedding {
     quota: Cell<Option<Quota>>,
     admitted: Cell<u32>,
     refused: Cell<u32>,
+    ended: Cell<u32>,
+    held_back: Cell<usize>,
     /// The measuring goes on only while there are requests.
     measures: Cell<bool>,
     begin: Notify,
@@ -69,6 +79,8 @@ impl Default for Shedding {
             quota: Cell::new(None),
             admitted: Cell::new(0),
             refused: Cell::new(0),
+            ended: Cell::new(0),
+            held_back: Cell::new(0),
             measures: Cell::new(false),
             begin: Notify::new(),
         }
@@ -85,10 +97,49 @@ impl Shedding {
         if !self.measures.replace(true) {
             self.begin.notify_one();
         }
-        let admits = self.quota.get().is_none_or(|quota| demand.takes_one(quota, Instant::now()));
+        let admits = match self.quota.get() {
+            None => {
+                demand.known.set(true);
+                true
+            }
+            Some(quota) => demand.takes_one(quota, Instant::now()),
+        };
         let count = if admits { &self.admitted } else { &self.refused };
         count.set(count.get().wrapping_add(1));
         admits
+    }
+}
+
+impl Shedding {
+    /// A request that was taken on has ended.
+    pub fn ended(&self) {
+        self.ended.set(self.ended.get().wrapping_add(1));
+    }
+
+    /// Lets a refused request wait for its answer. Whoever asks again at once is refused at once again, and
+    /// refusals cost what others could have had.
+    pub async fn hold_back(&self) {
+        if self.held_back.get() >= HELD_BACK_MAX {
+            return;
+        }
+        let _held_back = HeldBack::new(&self.held_back);
+        tokio::time::sleep(HOLD_BACK).await;
+    }
+}
+
+/// Counts a request that waits to be refused.
+struct HeldBack<'a>(&'a Cell<usize>);
+
+impl<'a> HeldBack<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -98,7 +149,7 @@ impl Demand {
         let allowed = match self.allowance.get() {
             Some((since, allowed)) => (allowed + (now - since).as_secs_f32() * quota.rate).min(most),
             // Clients that come and go are not to have their first request each time.
-            None if fastrand::f32() < quota.share => most,
+            None if self.known.get() || fastrand::f32() < quota.share => most,
             None => 0.0,
         };
         let takes = allowed >= 1.0;
@@ -148,6 +199,7 @@ fn decide(proxy: &Proxy, length: Duration, delay: Duration) {
         pressure: proxy.shared.memory.pressure(),
         admitted: shedding.admitted.take(),
         refused: shedding.refused.take(),
+        ended: shedding.ended.take(),
     };
     let is_over = delay > proxy.limits.queue_delay_max || window.pressure >= Pressure::Cut;
     let asked = if is_over { asked(proxy) } else { Vec::new() };

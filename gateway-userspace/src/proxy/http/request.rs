@@ -41,6 +41,7 @@ pub async fn handle(connection: Rc<Connection>, request: Request<RequestBody>) -
     let manner =
         Manner { grpc: is_grpc, without_body: parts.method == Method::HEAD, http1: connection.is_http1() };
     if let Err(reason) = connection.downstream.admission.take_on() {
+        connection.proxy.shedding.hold_back().await;
         return respond::refuse(reason.into(), manner, recorder);
     }
     let serving = connection.serving();
