@@ -102,17 +102,25 @@ impl Run<'_> {
         match &case.want {
             Want::Refused(statuses) => self.refused(client, statuses),
             Want::Served(wanted) => self.served(client, wanted),
-            Want::Either(wanted, statuses) => self.served(client, wanted).or_else(|_| {
-                self.recorder.clear().unwrap();
-                let mut client = RawClient::connect(self.address);
-                for bytes in &case.writes {
-                    client.send(bytes);
-                }
-                self.refused(client, statuses)
-            }),
+            Want::ServedOrClosed(wanted) => {
+                self.served(client, wanted).or_else(|_| self.served(self.again(case), &wanted[..1]))
+            }
+            Want::Either(wanted, statuses) => {
+                self.served(client, wanted).or_else(|_| self.refused(self.again(case), statuses))
+            }
             Want::Broken => self.broken(client, case.finishes),
             Want::Switched(wanted, then) => self.switched(client, wanted, then),
         }
+    }
+
+    /// The same bytes on a connection of their own.
+    fn again(&self, case: &Case) -> RawClient {
+        self.recorder.clear().unwrap();
+        let mut client = RawClient::connect(self.address);
+        for bytes in &case.writes {
+            client.send(bytes);
+        }
+        client
     }
 
     /// What the backend has heard, after the worker has served a later request.

@@ -6,7 +6,9 @@ pub(crate) enum Want {
     Refused(&'static [u16]),
     /// The backend sees these requests, and nothing else, and each is answered.
     Served(Vec<Seen>),
-    /// One or the other.
+    /// The same, but the connection may be closed behind the first.
+    ServedOrClosed(Vec<Seen>),
+    /// Served, or refused.
     Either(Vec<Seen>, &'static [u16]),
     /// Refused, but its head may have gone on: the backend sees no whole request, and that it has ended.
     Broken,

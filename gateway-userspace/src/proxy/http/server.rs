@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::body::ResponseBody;
 use super::connection::{Busy, Connection};
+use super::headers;
 use super::request::handle;
 use super::stream::ClientStream;
 use crate::proxy::upstream::body::RequestBody;
@@ -60,8 +62,16 @@ fn answer(
     // At once: the codec may look for more bytes before it polls the answer.
     let busy = Busy::new(connection, request.body().is_end_stream());
     let request = request.map(|incoming| RequestBody::new(incoming, &connection.proxy.limits));
+    // What came behind it may be of the other protocol: when there is no switch it is not read.
+    let is_last = request.version() == Version::HTTP_11 && headers::upgrade(request.headers()).is_some();
     let handled = handle(Rc::clone(connection), request);
-    async move { Ok(handled.await.map(|body| body.keeping(busy))) }
+    async move {
+        let mut response = handled.await.map(|body| body.keeping(busy));
+        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
 }
 
 /// Why a connection is served no longer.

@@ -52,7 +52,11 @@ enum State {
 struct Framing {
     length: Option<u64>,
     chunked: bool,
-    switches: bool,
+    /// A switch that can be made is asked for, by both fields that it takes.
+    upgrade: bool,
+    connection: bool,
+    /// It is not offered: of HTTP/1.0, or to HTTP/2.
+    not_offered: bool,
     /// Of a response.
     status: [u8; 3],
 }
@@ -190,7 +194,7 @@ impl Strict {
             }
             (State::Begin, line) if line.contains(&b'#') && self.side == Side::Client => None,
             (State::Begin, line) => {
-                self.framing.note_status(line);
+                self.framing.note_first(line);
                 Some(State::Head)
             }
             (State::Head, []) => self.body(),
@@ -211,7 +215,9 @@ impl Strict {
             return None;
         }
         match &mut self.side {
-            Side::Client if framing.switches => return Some(State::Unread),
+            Side::Client if framing.upgrade && framing.connection && !framing.not_offered => {
+                return Some(State::Unread);
+            }
             Side::Endpoint { .. } if framing.status == *b"101" => return Some(State::Unread),
             Side::Endpoint { interim, .. } if framing.status[0] == b'1' => {
                 *interim += 1;
@@ -263,8 +269,9 @@ impl Strict {
 }
 
 impl Framing {
-    /// `HTTP/1.1 200 OK`; anything else the codec refuses by itself.
-    fn note_status(&mut self, line: &[u8]) {
+    /// `HTTP/1.1 200 OK` or `GET / HTTP/1.1`; anything else the codec refuses by itself.
+    fn note_first(&mut self, line: &[u8]) {
+        self.not_offered = line.ends_with(b"HTTP/1.0");
         if let Some([a, b, c, ..]) = line.get(9..) {
             self.status = [*a, *b, *c];
         }
@@ -280,9 +287,16 @@ impl Framing {
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.switches = true;
+            self.upgrade = true;
+            self.not_offered |= has_item(value, b"h2c");
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            self.connection |= has_item(value, b"upgrade");
         }
     }
+}
+
+fn has_item(list: &[u8], wanted: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(wanted))
 }
 
 #[cfg(test)]
@@ -339,8 +353,17 @@ mod tests {
     #[test]
     fn honest_requests_pass_and_their_bodies_are_not_looked_at() {
         assert_eq!(check(&honest().repeat(3)), Ok(()));
-        let switch = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\n\r\n\n\0\n";
+        let switch = "GET / HTTP/1.1\r\nConnection: a, Upgrade\r\nUpgrade: x\r\n\r\n\n\0\n";
         assert_eq!(check(switch), Ok(()));
+        for no_switch in [
+            switch.replace("Connection", "Other"),
+            switch.replace("Upgrade: x", "Upgrade: h2c"),
+            switch.replace("Upgrade: x", "Upgrade: a, H2C\r\nUpgrade: x"),
+            switch.replace("Upgrade: x", "X: y"),
+            switch.replace("HTTP/1.1", "HTTP/1.0"),
+        ] {
+            assert_eq!(check(&no_switch), Err(Ambiguous::Head(no_switch.len() - 3)), "{no_switch}");
+        }
     }
 
     #[test]
