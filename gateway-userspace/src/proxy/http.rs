@@ -6,6 +6,8 @@ pub mod date;
 pub mod grpc;
 pub mod headers;
 pub mod path;
+#[cfg(any(test, fuzzing))]
+pub mod reference;
 pub mod request;
 pub mod respond;
 pub mod server;

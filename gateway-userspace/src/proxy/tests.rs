@@ -4,6 +4,7 @@ mod admission;
 mod backend;
 mod client;
 mod drain;
+mod grammar;
 mod grpc;
 mod http;
 mod http2;
