@@ -1,27 +1,20 @@
 //! Few descriptors and a client that wants them all: the others notice nothing.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{Options, Weir};
-use socket2::{Domain, Socket, Type};
+use gateway_userspace::bootstrap;
+use gateway_userspace::limits::Limits;
 
-use crate::fixture::{LONGEST, Replica, Site};
+use crate::fixture::{LONGEST, Replica, Site, connect_as};
 
 /// How many it may have open.
 const DESCRIPTORS: u64 = 1024;
 
 /// Connects of the one who wants all.
 const FLOOD: usize = 5000;
-
-/// A connection from another address than that of the test's other clients.
-fn connect_as(address: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((address, 0)).into())?;
-    socket.connect(&to.into())?;
-    Ok(socket.into())
-}
 
 #[test]
 fn a_flood_of_connects_from_one_address_takes_no_one_elses_place() {
@@ -35,6 +28,8 @@ fn a_flood_of_connects_from_many_addresses_takes_no_one_elses_place() {
 
 fn flood_from(addresses: u8) {
     let flooding = |n: usize| Ipv4Addr::new(127, 0, 9, 1 + u8::try_from(n % usize::from(addresses)).unwrap());
+    // Each connect is a descriptor here, too.
+    bootstrap::fit_open_files(&mut Limits::default());
     let one = Replica::start("one");
     let site = Site::with_shop(&[&one]);
     let weir = Weir::start(Options { descriptors: Some(DESCRIPTORS), ..site.options() }).unwrap();

@@ -14,6 +14,7 @@ use gateway_tests::load::{self, Load, Tally, Until};
 use gateway_tests::manifests;
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{Options, Weir, binary};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -230,6 +231,15 @@ impl Site {
             timeout: LONGEST,
         }
     }
+}
+
+/// A connection from another address than that of the test's other clients.
+pub(crate) fn connect_as(address: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((address, 0)).into())?;
+    socket.connect(&to.into())?;
+    socket.set_read_timeout(Some(LONGEST))?;
+    Ok(socket.into())
 }
 
 /// Sends a request on a connection that is kept, and reads its answer.

@@ -1,5 +1,6 @@
 //! More than can be served: who asks for little is served, and what is served does not become less.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,11 +9,13 @@ use std::time::Instant;
 use gateway_tests::load::{Load, Until, run};
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{Options, Weir};
+use gateway_userspace::bootstrap;
+use gateway_userspace::limits::Limits;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use crate::fixture::{LONGEST, Replica, Site, exchange, runtime};
+use crate::fixture::{LONGEST, Replica, Site, connect_as, exchange, runtime};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
 
@@ -77,6 +80,34 @@ fn who_asks_for_little_is_served_while_who_asks_for_too_much_is_refused() {
     assert!(answers.served.load(Ordering::Relaxed) > 0);
     let overload = weir.metric("http_server_request_duration_seconds_count", "overload").unwrap();
     assert!(overload > 0.0, "the refusals have their reason");
+}
+
+#[test]
+fn a_flood_of_connections_ends_before_the_memory_does_and_others_are_served() {
+    /// MiB.
+    const MEMORY: u64 = 64;
+    // Each connection is a descriptor here, too.
+    bootstrap::fit_open_files(&mut Limits::default());
+    let one = Replica::start("one");
+    let site = Site::with_shop(&[&one]);
+    let weir = Weir::start(site.options().with(["--memory-max".to_owned(), format!("{MEMORY}Mi")])).unwrap();
+    let mut flood = Vec::new();
+    let mut is_short = false;
+    for _ in 0..9000 {
+        // One that was refused, or given up, is as good.
+        if let Ok(mut stream) = connect_as(Ipv4Addr::new(127, 0, 0, 9), site.address()) {
+            let _ = stream.write_all(REQUEST.as_bytes());
+            let mut answer = [0; 4096];
+            is_short |= stream.read(&mut answer).map_or(true, |length| length == 0);
+            flood.push(stream);
+        }
+    }
+    for number in 0..20 {
+        assert_eq!(site.get("/").status(), 200, "request {number}");
+    }
+    let resident = weir.resident_kib().unwrap() / 1024;
+    assert!(resident < MEMORY, "{resident} MiB");
+    println!("memory was short: {is_short}; {resident} of {MEMORY} MiB are used");
 }
 
 #[test]

@@ -6,16 +6,20 @@ use crate::limits::Limits;
 use crate::memory::Budget;
 use crate::proxy::shedding::MemoryUse;
 
+/// From here on a burst could take the rest within one interval: it is looked ten times as often.
+const NEAR_PERCENT: usize = 65;
+
 /// Looks for as long as it is polled. Without a limit there is nothing to tell.
 pub async fn watch(limits: Arc<Limits>, told: Arc<MemoryUse>) {
     let Some(budget) = Budget::find(limits.memory_bytes_max) else { return };
     tracing::debug!(bytes = budget.bytes(), "memory is limited");
-    let mut interval = tokio::time::interval(limits.memory_check_interval);
     loop {
-        interval.tick().await;
         // A look that fails says nothing about the memory.
-        if let Some(percent) = budget.used_percent() {
+        let percent = budget.used_percent();
+        if let Some(percent) = percent {
             told.set(percent);
         }
+        let is_near = percent.is_some_and(|percent| percent >= NEAR_PERCENT);
+        tokio::time::sleep(limits.memory_check_interval / if is_near { 10 } else { 1 }).await;
     }
 }

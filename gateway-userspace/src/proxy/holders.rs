@@ -106,6 +106,7 @@ pub struct Holders {
     /// Who holds most, and how many: exactly so only for whoever opened or closed something last.
     largest: Cell<Option<(Holder, usize)>>,
     looks: Cell<u32>,
+    gave_up: Cell<bool>,
 }
 
 impl Holders {
@@ -175,7 +176,14 @@ impl Holders {
         }
         // It ends when its task is next run; until then it is not chosen again.
         idle.busy.set(1);
+        self.gave_up.set(true);
         true
+    }
+
+    /// Whether a connection was given up since this was last asked: its descriptor is free when its task
+    /// has had its turn.
+    pub fn take_gave_up(&self) -> bool {
+        self.gave_up.take()
     }
 }
 

@@ -69,6 +69,9 @@ impl Listening {
                     Ok((stream, peer)) => {
                         pause = PAUSE_MIN;
                         self.admit(proxy, stream, peer);
+                        if proxy.holders.take_gave_up() {
+                            tokio::task::yield_now().await;
+                        }
                     }
                     // The client has gone while it waited in the queue.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
