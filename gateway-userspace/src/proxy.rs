@@ -6,6 +6,7 @@ pub mod executor;
 pub mod filter;
 pub mod holders;
 pub mod http;
+pub mod http1;
 pub mod http2;
 pub mod listener;
 pub mod overload;
