@@ -34,6 +34,10 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// Target of one request, path and query, bytes.
     pub target_bytes_max: usize,
+    /// Status line and headers of one answer, bytes.
+    pub response_head_bytes_max: usize,
+    /// What of a request's body is kept until its answer begins, to send it again, bytes.
+    pub replay_bytes_max: usize,
     /// Header fields of one request.
     pub header_fields_max: usize,
     /// How often one request may come to listeners of Gateways before it counts as going in a circle.
@@ -159,6 +163,8 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(2),
             header_bytes_max: 32 * 1024,
             target_bytes_max: 8 * 1024,
+            response_head_bytes_max: 64 * 1024,
+            replay_bytes_max: 64 * 1024,
             header_fields_max: 100,
             passes_max: 3,
             http2_streams_max: 100,

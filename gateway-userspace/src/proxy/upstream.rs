@@ -1,12 +1,14 @@
 //! Where requests go: which endpoint, how often, over which connection.
 
+pub mod acknowledged;
+pub mod answer;
 pub mod balance;
 pub mod body;
 pub mod budget;
 pub mod connect;
-pub mod endpoint_stream;
 pub mod forward;
 pub mod health;
+pub mod http1;
 pub mod outlier_detection;
 pub mod pool;
 pub mod registry;
@@ -17,8 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use http::{Request, Response};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -27,8 +28,9 @@ use super::{Ingress, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::cluster::{Cluster, ClusterId};
 use crate::snapshot::router::RetryPolicy;
+use answer::AnswerBody;
 use body::RequestBody;
-use forward::{Broken, forward};
+use forward::{Broken, Message, forward};
 use pool::{Lease, Speak};
 use registry::{ClusterState, Endpoint, InFlight};
 use retry::{Attempt, Decision, Facts, Reached, decide};
@@ -54,7 +56,7 @@ pub struct Call<'a> {
 /// A response head, and what is held until its body has ended.
 pub struct Answer {
     /// Head and body.
-    pub response: Response<Incoming>,
+    pub response: Response<AnswerBody>,
     /// The connection it comes on.
     pub lease: Lease,
     /// Counts as load of the endpoint until it goes.
@@ -62,6 +64,9 @@ pub struct Answer {
     /// When the body must have ended.
     pub deadline: Option<Instant>,
 }
+
+/// Endpoints that were tried for one request.
+type Tried = SmallVec<[SocketAddr; 4]>;
 
 /// An attempt that brought no response head.
 struct Failure {
@@ -88,55 +93,6 @@ impl From<Broken> for Failure {
     }
 }
 
-/// The request between attempts.
-struct Outgoing {
-    /// At hand: not sent yet, or taken back unsent.
-    request: Option<Request<RequestBody>>,
-    /// A copy of the head, where the request may have to be made again.
-    spare: Option<Head>,
-    tried: SmallVec<[SocketAddr; 4]>,
-}
-
-#[derive(Clone)]
-struct Head {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-}
-
-impl Outgoing {
-    /// The head is copied only for requests that can be repeated after they were sent: those without
-    /// a body, that are idempotent or may be refused unprocessed by HTTP/2.
-    fn new(request: Request<RequestBody>, speak: Speak) -> Self {
-        let is_copied = http_body::Body::is_end_stream(request.body())
-            && (speak == Speak::Http2 || retry::is_idempotent(request.method()));
-        let spare = is_copied.then(|| Head {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
-        });
-        Self { request: Some(request), spare, tried: SmallVec::new() }
-    }
-
-    fn is_at_hand(&self) -> bool {
-        self.request.is_some() || self.spare.is_some()
-    }
-
-    fn take(&mut self, silence_max: Duration) -> Option<Request<RequestBody>> {
-        self.request.take().or_else(|| {
-            let head = self.spare.clone()?;
-            let mut request = Request::new(RequestBody::empty(silence_max));
-            *request.method_mut() = head.method;
-            *request.uri_mut() = head.uri;
-            *request.version_mut() = head.version;
-            *request.headers_mut() = head.headers;
-            Some(request)
-        })
-    }
-}
-
 /// Sends `request` to an endpoint of the cluster, and to another one when that fails and repeating
 /// it is safe.
 ///
@@ -151,17 +107,18 @@ pub async fn send(
     state.requested();
     recorder.record.cluster = Some(call.cluster.id);
     let method = request.method().clone();
-    let mut outgoing = Outgoing::new(request, call.speak);
+    let mut message = Message::new(request, call.speak);
+    let mut tried = Tried::new();
     loop {
         recorder.record.attempts += 1;
-        let result = call.attempt(&state, &mut outgoing, recorder).await;
+        let result = call.attempt(&state, &mut message, &mut tried, recorder).await;
         let attempt = match &result {
             Ok(answer) => Attempt::Answered(answer.response.status()),
             Err(_) if let Some(reason) = recorder.upload_failure() => return Err(reason),
             Err(failure) => Attempt::Failed { reason: failure.reason, reached: failure.reached },
         };
         let facts =
-            Facts { method: &method, replayable: outgoing.is_at_hand(), attempts: recorder.record.attempts };
+            Facts { method: &method, replayable: message.is_at_hand(), attempts: recorder.record.attempts };
         match decide(
             attempt,
             &facts,
@@ -185,21 +142,22 @@ impl Call<'_> {
     async fn attempt(
         &self,
         state: &ClusterState,
-        outgoing: &mut Outgoing,
+        message: &mut Message,
+        tried: &mut Tried,
         recorder: &mut Recorder,
     ) -> Result<Answer, Failure> {
         let members = state.members(&self.proxy.upstream);
-        let Some(endpoint) = members.pick(&outgoing.tried, fastrand::u64(..)) else {
+        let Some(endpoint) = members.pick(tried, fastrand::u64(..)) else {
             return Err(Failure::ours(Reason::NoHealthyEndpoint, Reached::NotSent));
         };
         let in_flight = InFlight::new(endpoint);
         recorder.record.endpoint = Some(endpoint.address);
-        outgoing.tried.push(endpoint.address);
+        tried.push(endpoint.address);
         let begin = Instant::now();
         let deadline = earlier(self.deadline, self.attempt_timeout.map(|timeout| begin + timeout));
         let exchanged = match deadline {
-            None => self.exchange(endpoint, outgoing).await,
-            Some(at) => match tokio::time::timeout_at(at, self.exchange(endpoint, outgoing)).await {
+            None => self.exchange(endpoint, message).await,
+            Some(at) => match tokio::time::timeout_at(at, self.exchange(endpoint, message)).await {
                 Ok(exchanged) => exchanged,
                 Err(_) => Err(Failure::ours(Reason::UpstreamTimeout, Reached::Unknown)),
             },
@@ -219,13 +177,13 @@ impl Call<'_> {
         }
     }
 
-    /// A pooled connection may have been closed by the endpoint just now: the request comes back
-    /// unsent and goes out on the next one.
+    /// A pooled connection may have been closed by the endpoint just now: what provably did not arrive
+    /// goes out on the next one.
     async fn exchange(
         &self,
         endpoint: &Rc<Endpoint>,
-        outgoing: &mut Outgoing,
-    ) -> Result<(Response<Incoming>, Lease), Failure> {
+        message: &mut Message,
+    ) -> Result<(Response<AnswerBody>, Lease), Failure> {
         let limits = &self.proxy.limits;
         let pool = endpoint.pool(self.cluster.id, self.ingress.pod_id());
         if self.ingress.is_leaving() {
@@ -236,17 +194,14 @@ impl Call<'_> {
         loop {
             let leased = pool.lease(self.proxy, self.ingress, self.speak, self.cluster.connect_timeout).await;
             let mut lease = leased.map_err(Failure::unconnected)?;
-            let Some(request) = outgoing.take(limits.stream_idle_timeout) else {
-                return Err(Failure::ours(Reason::UpstreamReset, Reached::Head));
-            };
-            let failed = match forward(&mut lease, request).await {
+            let broken = match forward(&mut lease, message, limits).await {
                 Ok(response) => return Ok((response, lease)),
-                Err(failed) => failed,
+                Err(broken) => broken,
             };
-            outgoing.request = failed.unsent.map(|request| *request);
             stale += 1;
-            if outgoing.request.is_none() || !lease.is_reused() || stale > limits.pool_idle_max {
-                return Err(failed.broken.into());
+            let was_closed = lease.is_reused() && broken.reached == Reached::Unprocessed;
+            if !was_closed || !message.is_at_hand() || stale > limits.pool_idle_max {
+                return Err(broken.into());
             }
         }
     }

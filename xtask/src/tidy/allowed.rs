@@ -27,7 +27,7 @@ pub(super) const SLEEP: [Exception; 12] = [
 ];
 
 /// Files with `unsafe` in them.
-pub(super) const UNSAFE: [Exception; 11] = [
+pub(super) const UNSAFE: [Exception; 12] = [
     ("gateway-common/src/user.rs", "says of the ABI's structures that they are plain bytes"),
     ("gateway-ebpf/src/context.rs", "reads and writes the kernel's contexts and calls its functions"),
     ("gateway-ebpf/src/main.rs", "the licence, in the section that loaders read"),
@@ -35,6 +35,10 @@ pub(super) const UNSAFE: [Exception; 11] = [
     ("gateway-userspace/src/app/handover.rs", "sockets that come as numbers from the process before"),
     ("gateway-userspace/src/capture/netns.rs", "asks a namespace for its cookie"),
     ("gateway-userspace/src/memory.rs", "has the allocator give back what is free"),
+    (
+        "gateway-userspace/src/proxy/upstream/acknowledged.rs",
+        "getsockopt(TCP_INFO) in the size that says what was acknowledged",
+    ),
     ("gateway-userspace/src/ebpf/sys.rs", "bpf(2) where aya has no call for it"),
     ("tests/counts/allocations.rs", "an allocator that counts what is asked of the system's"),
     ("tests/counts/syscalls.rs", "bpf(2): a program that counts the system calls of a thread"),

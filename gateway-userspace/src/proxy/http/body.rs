@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::connection::Busy;
@@ -15,6 +14,7 @@ use super::{grpc, headers};
 use crate::limits::Limits;
 use crate::proxy::recorder::Recorder;
 use crate::proxy::silence::Silence;
+use crate::proxy::upstream::answer::AnswerBody;
 use crate::proxy::upstream::body::BodyError;
 use crate::proxy::upstream::pool::Lease;
 use crate::proxy::upstream::registry::InFlight;
@@ -22,7 +22,7 @@ use crate::reason::Reason;
 
 /// A response that comes from an endpoint, with all that is held until it has ended.
 pub struct Relayed {
-    incoming: Incoming,
+    incoming: AnswerBody,
     /// Given back when the body has ended.
     lease: Option<Lease>,
     in_flight: InFlight,
@@ -35,7 +35,7 @@ pub struct Relayed {
 impl Relayed {
     /// The body of a response that `lease` brought.
     pub fn new(
-        incoming: Incoming,
+        incoming: AnswerBody,
         lease: Lease,
         in_flight: InFlight,
         deadline: Option<tokio::time::Instant>,
@@ -63,12 +63,12 @@ impl Relayed {
             return Poll::Ready(Some(Err(BodyError::GivenUp(reason))));
         };
         self.silence.moved();
-        Poll::Ready(polled.map(|frame| frame.map_err(BodyError::Broken)))
+        Poll::Ready(polled)
     }
 
     fn ended(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.release(&self.limits);
+            lease.release(self.incoming.take_reusable(), &self.limits);
         }
     }
 }

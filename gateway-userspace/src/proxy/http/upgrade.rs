@@ -8,7 +8,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode, Version, request};
-use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
@@ -18,7 +17,8 @@ use super::headers;
 use super::stream::ClientStream;
 use crate::proxy::recorder::Recorder;
 use crate::proxy::tcp::relay::{Side, relay};
-use crate::proxy::upstream::endpoint_stream::EndpointStream;
+use crate::proxy::upstream::answer::AnswerBody;
+use crate::proxy::upstream::http1::Http1Connection;
 use crate::proxy::upstream::pool::Lease;
 use crate::proxy::upstream::registry::InFlight;
 use crate::reason::Reason;
@@ -54,13 +54,13 @@ impl Upgrade {
     pub fn accept(
         self,
         connection: &Rc<Connection>,
-        mut response: Response<Incoming>,
+        response: Response<AnswerBody>,
         lease: Lease,
         in_flight: InFlight,
         mut recorder: Box<Recorder>,
     ) -> Response<ResponseBody> {
-        let endpoint = hyper::upgrade::on(&mut response);
-        let (mut parts, _) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
+        let endpoint = body.take_switched();
         let protocol = parts.headers.remove(UPGRADE).unwrap_or(self.protocol);
         headers::strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(UPGRADE, protocol);
@@ -75,15 +75,16 @@ impl Upgrade {
 }
 
 impl Held {
-    async fn run(mut self, client: OnUpgrade, endpoint: OnUpgrade) {
+    async fn run(mut self, client: OnUpgrade, endpoint: Option<Box<Http1Connection>>) {
         let Self { connection, lease, in_flight, recorder } = &mut self;
-        // Neither can fail but by the end of its connection, and then there is nobody to tell.
-        let (Ok(client), Ok(endpoint)) = (client.await, endpoint.await) else {
+        // It cannot fail but by the end of its connection, and then there is nobody to tell.
+        let Ok(client) = client.await else {
             return recorder.fail(Reason::ClientClosed);
         };
-        let (Some(client), Some(endpoint)) = (client_side(client), endpoint_side(endpoint)) else {
+        let (Some(client), Some(endpoint)) = (client_side(client), endpoint) else {
             return recorder.fail(Reason::UpstreamProtocol);
         };
+        let endpoint = endpoint.into_side();
         let idle_timeout = connection.proxy.limits.tcp_idle_timeout;
         relay(client, endpoint, idle_timeout, &connection.shutdown, recorder).await;
         let _ = (lease, in_flight);
@@ -95,9 +96,4 @@ fn client_side(upgraded: Upgraded) -> Option<Side> {
     let (stream, unread) = parts.io.into_inner().into_parts();
     let read = [parts.read_buf, unread].concat();
     Some(Side { stream, read: Bytes::from(read) })
-}
-
-fn endpoint_side(upgraded: Upgraded) -> Option<Side> {
-    let parts = upgraded.downcast::<TokioIo<EndpointStream>>().ok()?;
-    Some(Side { stream: parts.io.into_inner().into_inner(), read: parts.read_buf })
 }

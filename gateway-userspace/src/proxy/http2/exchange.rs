@@ -41,7 +41,7 @@ pub(super) async fn serve(
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = RequestBody::http2(body, length, limits.stream_idle_timeout);
+    let body = RequestBody::http2(body, length, limits);
     let mut waits = parts.headers.contains_key(EXPECT) && !body.is_end_stream();
     let response = {
         let mut handled = pin!(handle(connection, Request::from_parts(parts, body)));

@@ -1,13 +1,13 @@
 //! The body of a request on its way to an endpoint: counted, watched for silence, never collected.
 
 mod http2;
+mod kept;
 
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -15,9 +15,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use self::http2::Http2Body;
+use self::kept::Kept;
 use super::forward::Broken;
 use crate::limits::Limits;
 use crate::proxy::http::headers;
+use crate::proxy::http1::chunked::ChunkError;
 use crate::proxy::pace::Pace;
 use crate::proxy::recorder::Upload;
 use crate::proxy::silence::Silence;
@@ -29,6 +31,12 @@ pub enum BodyError {
     /// The connection or stream it came on ended.
     #[error("the body ended before its time")]
     Broken(#[source] hyper::Error),
+    /// The endpoint's HTTP/1 connection ended.
+    #[error("the connection to the endpoint ended before its answer")]
+    Closed(#[source] io::Error),
+    /// The endpoint's answer is not in chunks as it says.
+    #[error("the answer is malformed: {0}")]
+    Malformed(#[source] ChunkError),
     /// The client's HTTP/2 stream ended.
     #[error("the client's stream ended before its time")]
     Stream(#[source] h2::Error),
@@ -42,6 +50,8 @@ impl BodyError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Broken(error) => Broken::from(error).reason,
+            Self::Closed(_) => Reason::UpstreamReset,
+            Self::Malformed(_) => Reason::UpstreamProtocol,
             Self::Stream(error) if error.is_library() => Reason::ClientProtocol,
             Self::Stream(_) => Reason::ClientClosed,
             Self::GivenUp(reason) => *reason,
@@ -50,7 +60,11 @@ impl BodyError {
 
     /// The connection to the endpoint broke.
     pub fn is_connection(&self) -> bool {
-        matches!(self, Self::Broken(error) if Broken::from(error).is_connection)
+        match self {
+            Self::Broken(error) => Broken::from(error).is_connection,
+            Self::Closed(_) | Self::Malformed(_) => true,
+            Self::Stream(_) | Self::GivenUp(_) => false,
+        }
     }
 }
 
@@ -83,6 +97,8 @@ pub struct RequestBody {
     silence: Silence,
     /// HTTP/1 only: streams of HTTP/2 are often long and mostly silent.
     pace: Option<Pace>,
+    /// What was taken so far, for a repeat.
+    kept: Kept,
 }
 
 impl RequestBody {
@@ -90,18 +106,33 @@ impl RequestBody {
     pub fn new(incoming: Incoming, limits: &Limits) -> Self {
         let source = (!incoming.is_end_stream()).then_some(Source::Http1(incoming));
         let pace = source.is_some().then(|| Pace::new(limits));
-        Self { source, upload: Rc::default(), silence: Silence::new(limits.stream_idle_timeout), pace }
+        Self::of(source, pace, limits)
+    }
+
+    fn of(source: Option<Source>, pace: Option<Pace>, limits: &Limits) -> Self {
+        let silence = Silence::new(limits.stream_idle_timeout);
+        Self { source, upload: Rc::default(), silence, pace, kept: Kept::new(limits.replay_bytes_max) }
     }
 
     /// What the client sends on an HTTP/2 stream, of this length if it has said so.
-    pub fn http2(stream: RecvStream, length: Option<u64>, silence_max: Duration) -> Self {
+    pub fn http2(stream: RecvStream, length: Option<u64>, limits: &Limits) -> Self {
         let source = (!stream.is_end_stream()).then(|| Source::Http2(Http2Body::new(stream, length)));
-        Self { source, upload: Rc::default(), silence: Silence::new(silence_max), pace: None }
+        Self::of(source, None, limits)
     }
 
     /// No body.
-    pub fn empty(silence_max: Duration) -> Self {
-        Self { source: None, upload: Rc::default(), silence: Silence::new(silence_max), pace: None }
+    pub fn empty(limits: &Limits) -> Self {
+        Self::of(None, None, limits)
+    }
+
+    /// Starts again from the beginning. False when that was not kept, or the rest will not come.
+    pub fn rewind(&mut self) -> bool {
+        self.upload.failure.get().is_none() && self.kept.rewind()
+    }
+
+    /// No rewind is wanted any more.
+    pub fn forget(&mut self) {
+        self.kept.forget();
     }
 
     /// What became of it, also when the body itself has been given away.
@@ -124,6 +155,9 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(data) = this.kept.next() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let Some(source) = &mut this.source else {
             return Poll::Ready(None);
         };
@@ -147,9 +181,11 @@ impl Body for RequestBody {
                     if let Some(pace) = &mut this.pace {
                         pace.received(data.len());
                     }
+                    this.kept.keep(data);
                     this.upload.received.set(this.upload.received.get() + data.len() as u64);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
+                    this.kept.forget();
                     headers::strip_request_trailers(trailers);
                 }
                 Some(Ok(frame))
@@ -158,7 +194,7 @@ impl Body for RequestBody {
                 let malformed = match &error {
                     BodyError::Broken(error) => error.is_parse() || is_misframed(error),
                     BodyError::Stream(error) => error.is_library(),
-                    BodyError::GivenUp(_) => false,
+                    BodyError::Closed(_) | BodyError::Malformed(_) | BodyError::GivenUp(_) => false,
                 };
                 this.give_up(if malformed { Reason::ClientProtocol } else { Reason::ClientClosed });
                 Some(Err(error))
@@ -167,18 +203,20 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            None => true,
-            Some(Source::Http1(incoming)) => incoming.is_end_stream(),
-            Some(Source::Http2(body)) => body.is_end_stream(),
-        }
+        self.kept.left() == 0
+            && match &self.source {
+                None => true,
+                Some(Source::Http1(incoming)) => incoming.is_end_stream(),
+                Some(Source::Http2(body)) => body.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            None => SizeHint::with_exact(0),
-            Some(Source::Http1(incoming)) => incoming.size_hint(),
-            Some(Source::Http2(body)) => body.size_hint(),
-        }
+        let rest = match &self.source {
+            None => Some(0),
+            Some(Source::Http1(incoming)) => incoming.size_hint().exact(),
+            Some(Source::Http2(body)) => body.size_hint().exact(),
+        };
+        rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + self.kept.left()))
     }
 }

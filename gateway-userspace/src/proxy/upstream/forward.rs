@@ -1,14 +1,16 @@
 //! Sends one request on one connection and waits for the response head.
 
 use std::error::Error;
-use std::sync::atomic::Ordering;
 
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
 
+use super::answer::AnswerBody;
 use super::body::RequestBody;
-use super::pool::Lease;
+use super::http1;
+use super::pool::{Lease, Speak};
 use super::retry::Reached;
+use crate::limits::Limits;
+use crate::proxy::http1::framing::BodyLength;
 use crate::reason::Reason;
 
 /// What an error of the upstream connection, or of a stream on it, means.
@@ -22,37 +24,99 @@ pub struct Broken {
     pub is_connection: bool,
 }
 
-/// Why no response head came.
-pub struct NoAnswer {
-    /// What happened.
-    pub broken: Broken,
-    /// The request, when nothing of it was written.
-    pub unsent: Option<Box<Request<RequestBody>>>,
+/// A request between attempts.
+pub struct Message {
+    parts: Option<request::Parts>,
+    /// At hand: nothing of it was sent, or what was sent was kept.
+    body: Option<RequestBody>,
+    length: BodyLength,
+    /// A copy of the head, where HTTP/2 takes it away and the request may have to be made again.
+    spare: Option<Head>,
 }
 
-/// Sends `request` and waits.
+#[derive(Clone)]
+struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+}
+
+impl Message {
+    /// For HTTP/2 the head is copied when the request can be repeated: a stream may be refused unprocessed.
+    pub fn new(request: Request<RequestBody>, speak: Speak) -> Self {
+        let (parts, body) = request.into_parts();
+        let length = http1::length_of(&parts, &body);
+        let spare = (speak == Speak::Http2 && length == BodyLength::Empty).then(|| Head {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            headers: parts.headers.clone(),
+        });
+        Self { parts: Some(parts), body: Some(body), length, spare }
+    }
+
+    /// True when it can be sent, again or for the first time.
+    pub fn is_at_hand(&self) -> bool {
+        (self.parts.is_some() || self.spare.is_some())
+            && (self.body.is_some() || self.length == BodyLength::Empty)
+    }
+
+    fn take_body(&mut self, limits: &Limits) -> Option<RequestBody> {
+        let empty = || (self.length == BodyLength::Empty).then(|| RequestBody::empty(limits));
+        self.body.take().or_else(empty)
+    }
+
+    fn take_parts(&mut self) -> Option<request::Parts> {
+        self.parts.take().or_else(|| {
+            let head = self.spare.clone()?;
+            let mut parts = Request::new(()).into_parts().0;
+            parts.method = head.method;
+            parts.uri = head.uri;
+            parts.version = head.version;
+            parts.headers = head.headers;
+            Some(parts)
+        })
+    }
+}
+
+/// Sends the message and waits for the head of the answer. What can be sent again stays in `message`.
 ///
 /// # Errors
 /// When the connection ends, or the stream is reset, before a response head.
 pub async fn forward(
     lease: &mut Lease,
-    request: Request<RequestBody>,
-) -> Result<Response<Incoming>, NoAnswer> {
-    let answer = match lease {
+    message: &mut Message,
+    limits: &Limits,
+) -> Result<Response<AnswerBody>, Broken> {
+    let gone = Broken { reason: Reason::UpstreamReset, reached: Reached::Head, is_connection: false };
+    let body = message.take_body(limits).ok_or(gone)?;
+    match lease {
         Lease::Http1(lease) => {
-            lease.asked.is_head.store(request.method() == Method::HEAD, Ordering::Relaxed);
-            lease.sender.try_send_request(request).await
+            let connection = lease.connection.take().ok_or(gone)?;
+            let parts = message.parts.as_ref().ok_or(gone)?;
+            match http1::exchange(connection, parts, body, message.length, limits).await {
+                Ok((parts, body)) => Ok(Response::from_parts(parts, AnswerBody::Http1(body))),
+                Err(unanswered) => {
+                    message.body = unanswered.body;
+                    Err(unanswered.broken)
+                }
+            }
         }
-        Lease::Http2(lease) => lease.sender.try_send_request(request).await,
-    };
-    answer.map_err(|mut failed| {
-        let unsent = failed.take_message().map(Box::new);
-        let mut broken = Broken::from(failed.error());
-        if unsent.is_some() {
-            broken.reached = Reached::Unprocessed;
+        Lease::Http2(lease) => {
+            let parts = message.take_parts().ok_or(gone)?;
+            let sent = lease.sender.try_send_request(Request::from_parts(parts, body)).await;
+            sent.map(|response| response.map(AnswerBody::Http2)).map_err(|mut failed| {
+                let mut broken = Broken::from(failed.error());
+                if let Some(unsent) = failed.take_message() {
+                    let (parts, body) = unsent.into_parts();
+                    (message.parts, message.body) = (Some(parts), Some(body));
+                    broken.reached = Reached::Unprocessed;
+                }
+                broken
+            })
         }
-        NoAnswer { broken, unsent }
-    })
+    }
 }
 
 impl From<&hyper::Error> for Broken {

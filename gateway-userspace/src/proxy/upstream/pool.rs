@@ -5,11 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
@@ -17,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::body::RequestBody;
 use super::connect::connect;
-use super::endpoint_stream::{Asked, EndpointStream};
+use super::http1::Http1Connection;
 use crate::limits::Limits;
 use crate::proxy::executor::LocalExecutor;
 use crate::proxy::{Ingress, Proxy};
@@ -104,9 +103,8 @@ impl Drop for Slot {
 }
 
 struct IdleHttp1 {
-    sender: http1::SendRequest<RequestBody>,
-    asked: Arc<Asked>,
-    slot: Rc<Slot>,
+    connection: Box<Http1Connection>,
+    slot: Slot,
     /// Sweeps it was idle for.
     age: u32,
 }
@@ -146,9 +144,9 @@ pub enum Lease {
 
 /// An HTTP/1.1 connection in use. Dropped without release it is closed when the exchange on it ends.
 pub struct Http1Lease {
-    pub(super) sender: http1::SendRequest<RequestBody>,
-    pub(super) asked: Arc<Asked>,
-    slot: Rc<Slot>,
+    /// Taken while a request is on it.
+    pub(super) connection: Option<Box<Http1Connection>>,
+    slot: Slot,
     pool: Rc<Pool>,
     reused: bool,
 }
@@ -169,22 +167,22 @@ impl Lease {
         }
     }
 
-    /// The response was read to its end: the connection may serve another request.
-    pub fn release(self, limits: &Limits) {
-        match self {
-            Self::Http1(lease) => lease.release(limits),
-            Self::Http2(_) => {}
+    /// The response was read to its end: its HTTP/1 connection may serve another request.
+    pub fn release(self, connection: Option<Box<Http1Connection>>, limits: &Limits) {
+        match (self, connection) {
+            (Self::Http1(lease), Some(connection)) => lease.release(connection, limits),
+            _ => {}
         }
     }
 }
 
 impl Http1Lease {
-    fn release(self, limits: &Limits) {
+    fn release(self, connection: Box<Http1Connection>, limits: &Limits) {
         let mut idle = self.pool.http1.borrow_mut();
-        if self.pool.closed.get() || self.sender.is_closed() || idle.len() >= limits.pool_idle_max {
+        if self.pool.closed.get() || idle.len() >= limits.pool_idle_max {
             return;
         }
-        idle.push(IdleHttp1 { sender: self.sender, asked: self.asked, slot: self.slot, age: 0 });
+        idle.push(IdleHttp1 { connection, slot: self.slot, age: 0 });
     }
 }
 
@@ -240,17 +238,13 @@ impl Pool {
         }
     }
 
-    /// The one used last among those that can take a request now.
+    /// The one used last among those that the endpoint has not closed.
     fn idle_http1(self: &Rc<Self>) -> Option<Http1Lease> {
         let mut idle = self.http1.borrow_mut();
-        let mut place = idle.len();
-        while place > 0 {
-            place -= 1;
-            if idle[place].sender.is_closed() {
-                idle.remove(place);
-            } else if idle[place].sender.is_ready() {
-                let IdleHttp1 { sender, asked, slot, .. } = idle.remove(place);
-                return Some(Http1Lease { sender, asked, slot, pool: Rc::clone(self), reused: true });
+        while let Some(IdleHttp1 { mut connection, slot, .. }) = idle.pop() {
+            if connection.is_quiet() {
+                let connection = Some(connection);
+                return Some(Http1Lease { connection, slot, pool: Rc::clone(self), reused: true });
             }
         }
         None
@@ -263,22 +257,8 @@ impl Pool {
         timeout: Duration,
     ) -> Result<Http1Lease, Reason> {
         let (stream, slot) = self.dial(proxy, ingress, timeout).await?;
-        let asked = Arc::new(Asked::default());
-        let stream = EndpointStream::new(stream, Arc::clone(&asked));
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(proxy.limits.header_fields_max)
-            .max_header_size(proxy.limits.header_bytes_max)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| Reason::ConnectFailed)?;
-        let slot = Rc::new(slot);
-        let counted = Rc::clone(&slot);
-        tokio::task::spawn_local(async move {
-            // How it ended is told to the request on it; an idle one just ends.
-            let _ = connection.with_upgrades().await;
-            drop(counted);
-        });
-        Ok(Http1Lease { sender, asked, slot, pool: Rc::clone(self), reused: false })
+        let connection = Some(Box::new(Http1Connection::new(stream, &proxy.limits)));
+        Ok(Http1Lease { connection, slot, pool: Rc::clone(self), reused: false })
     }
 
     async fn lease_http2(
@@ -376,7 +356,7 @@ impl Pool {
         let age_max = idle_timeout.as_secs() / SWEEP_INTERVAL.as_secs();
         self.http1.borrow_mut().retain_mut(|idle| {
             idle.age = idle.age.saturating_add(1);
-            u64::from(idle.age) <= age_max && !idle.sender.is_closed()
+            u64::from(idle.age) <= age_max && idle.connection.is_quiet()
         });
         self.http2.borrow_mut().retain(|connection| {
             if connection.streams.get() == 0 {
