@@ -112,7 +112,7 @@ pub async fn exchange(
     match poll_fn(|cx| exchange.poll_head(&mut connection, cx)).await {
         Ok(head) => {
             let decoder = BodyDecoder::new(head.body);
-            let mut upload = Some(exchange.upload).filter(|upload| !upload.is_done());
+            let mut upload = (!exchange.upload.is_done()).then(|| Box::new(exchange.upload));
             if let Some(upload) = &mut upload {
                 upload.body().forget();
             }
@@ -205,7 +205,7 @@ fn is_interim(head: &ResponseHead) -> bool {
 pub struct Http1Body {
     /// Taken when the body has ended.
     connection: Option<Box<Http1Connection>>,
-    upload: Option<Upload>,
+    upload: Option<Box<Upload>>,
     decoder: BodyDecoder,
     is_persistent: bool,
 }

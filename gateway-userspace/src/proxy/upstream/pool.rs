@@ -169,9 +169,8 @@ impl Lease {
 
     /// The response was read to its end: its HTTP/1 connection may serve another request.
     pub fn release(self, connection: Option<Box<Http1Connection>>, limits: &Limits) {
-        match (self, connection) {
-            (Self::Http1(lease), Some(connection)) => lease.release(connection, limits),
-            _ => {}
+        if let (Self::Http1(lease), Some(connection)) = (self, connection) {
+            lease.release(connection, limits);
         }
     }
 }
