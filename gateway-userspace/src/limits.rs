@@ -89,8 +89,8 @@ pub struct Limits {
     pub descriptors_reserved_percent: usize,
     /// Of the descriptors and connections that there may be, percent that one pod or address can have.
     pub holder_percent: usize,
-    /// Longest that what a worker has to do may wait for its turn; while all of it waits longer, requests
-    /// are refused.
+    /// Longest that what a worker has to do may wait for its turn, as time that the worker is busy with
+    /// other requests; while all of it waits longer, requests are refused.
     pub queue_delay_max: Duration,
     /// Memory of the process, bytes. `None`: that of its cgroup.
     pub memory_bytes_max: Option<u64>,

@@ -52,7 +52,7 @@ fn who_asks_for_little_is_served_while_who_asks_for_too_much_is_refused() {
     let site = Site::with_shop(&[&one]);
     // So little that any real load is too much.
     let options = Options::new(site.config.path(), site.scratch.path());
-    let options = options.with(["--workers", "1", "--queue-delay-max", "1ms"]);
+    let options = options.with(["--workers", "1", "--queue-delay-max", "5ms"]);
     let weir = Weir::start(options).unwrap();
     let mut modest = site.connect();
     assert_eq!(exchange(&mut modest, REQUEST).status(), 200);
