@@ -4,6 +4,8 @@
 //! library has made one meaning of it, and an idle connection must hold no buffer. `httparse` does the tokenizing.
 
 pub mod chunked;
+#[cfg(any(test, fuzzing))]
+pub mod comparison;
 pub mod decode;
 pub mod encode;
 pub mod framing;

@@ -7,6 +7,7 @@ mod detect;
 mod fields;
 mod grpc;
 mod headers;
+mod http1;
 mod path;
 mod proxy_protocol;
 mod router;
@@ -34,12 +35,15 @@ impl Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     Target::new("access_log", access_log::access_log),
+    Target::new("answer", http1::answer),
     Target::new("authority", authority::authority),
+    Target::new("chunks", http1::chunks),
     Target::of_yaml("compile", compile::compile),
     Target::new("detect", detect::detect),
     Target::new("grpc", grpc::grpc),
+    Target::new("head", http1::head),
     Target::new("headers", headers::headers),
     Target::new("path", path::path),
     Target::new("proxy_protocol", proxy_protocol::proxy_protocol),

@@ -5,11 +5,11 @@
 pub(crate) mod messages;
 
 /// The codec's limits as they are documented, said once more.
-const METHOD_BYTES_MAX: usize = 32;
-const SIZE_DIGITS_MAX: usize = 15;
-const EXTENSION_BYTES_MAX: usize = 256;
+pub(crate) const METHOD_BYTES_MAX: usize = 32;
+pub(crate) const SIZE_DIGITS_MAX: usize = 15;
+pub(crate) const EXTENSION_BYTES_MAX: usize = 256;
 const EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
-const TRAILER_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const TRAILER_BYTES_MAX: usize = 8 * 1024;
 const TRAILER_FIELDS_MAX: usize = 32;
 
 /// How large a head may be.

@@ -97,6 +97,10 @@ async fn a_backend_sees_what_the_grammar_says_or_nothing() {
         let message = with_host(&damage.iter().fold(message, damaged));
         let cut = cut.index(message.len() + 1);
         let wanted = read_request(&message, &SIZES);
+        // One of equal lengths may pass, and a name that is disguised in trailers frames nothing.
+        if let Err(Stop::Refused(REPEATED_LENGTH | DISGUISED)) = wanted {
+            continue;
+        }
         let answer = ask(address, &message, cut, wanted.is_ok()).await;
         let shown = (String::from_utf8_lossy(&message), String::from_utf8_lossy(&answer));
         let is_served = answer.get(8..13) == Some(b" 200 ");
@@ -107,8 +111,6 @@ async fn a_backend_sees_what_the_grammar_says_or_nothing() {
                 let same = answer.windows(told.len()).any(|window| window == told);
                 assert!(!is_served || same, "{wanted:?}: {shown:?}");
             }
-            // One of equal lengths may pass, and a name that is disguised in trailers frames nothing.
-            Err(Stop::Refused(REPEATED_LENGTH | DISGUISED)) => {}
             Err(Stop::NeedMore | Stop::Refused(_)) => assert!(!is_served, "{wanted:?}: {shown:?}"),
         }
         *(if is_served { &mut served } else { &mut refused }) += 1;

@@ -227,6 +227,11 @@ pub(crate) fn any_request() -> impl Strategy<Value = Vec<u8>> {
     prop::sample::select(&ODDNESS[..]).prop_flat_map(request)
 }
 
+/// An answer, mostly good.
+pub(crate) fn any_answer() -> impl Strategy<Value = Vec<u8>> {
+    prop::sample::select(&ODDNESS[..]).prop_flat_map(answer)
+}
+
 /// A request, and the beginning of what follows it.
 fn request(odd: Oddness) -> impl Strategy<Value = Vec<u8>> {
     (
@@ -241,6 +246,49 @@ fn request(odd: Oddness) -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(a, b, c, (d, body), e, f, after)| {
             joined(vec![a, b, c.concat(), d, e.concat(), f, body, after])
         })
+}
+
+/// An answer, and the beginning of what follows it.
+fn answer(odd: Oddness) -> impl Strategy<Value = Vec<u8>> {
+    let line = pick(
+        odd.line,
+        &[
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 404 ",
+            "HTTP/1.0 200 OK",
+            "HTTP/1.1 204 No Content",
+            "HTTP/1.1 304 Not Modified",
+        ],
+        &[
+            "HTTP/1.1 200",
+            "HTTP/1.1  200 OK",
+            "HTTP/1.1 20 OK",
+            "HTTP/1.1 2000 OK",
+            "HTTP/1.1 099 X",
+            "HTTP/1.1 999 X",
+            "HTTP/2 200 OK",
+            "HTTP/1.1 200 O\tK",
+            "HTTP/1.1 200 O\0K",
+            "HTTP/1.1 200 \u{e9}",
+            "HTTP/1.1\t200 OK",
+            "ICY 200 OK",
+            "HTTP/1.1 100 Continue",
+            "HTTP/1.1 101 Switching Protocols",
+            "HTTP/1.1 +20 OK",
+            "HTTP/1.1 200\tOK",
+            "",
+        ],
+    );
+    (
+        pick(odd.line, &[""], &["\r\n", "\n", " "]),
+        line,
+        line_end(odd.line),
+        prop::collection::vec(field(odd.fields), 0..3),
+        framed(odd),
+        line_end(odd.fields),
+        pick(odd.body, AFTER.0, AFTER.1),
+    )
+        .prop_map(|(a, b, c, d, (e, body), f, after)| joined(vec![a, b, c, d.concat(), e, f, body, after]))
 }
 
 /// Bytes that mean something somewhere.
