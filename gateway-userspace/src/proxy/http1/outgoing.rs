@@ -18,7 +18,7 @@ const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// A head and a small body fit.
 const BUFFER_BYTES: usize = 1024;
 
-/// Bytes on their way to the socket. An empty one holds no memory.
+/// Bytes on their way to the socket.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     buffer: Vec<u8>,
@@ -81,7 +81,7 @@ impl Outgoing {
         chunked::put_end(self.buffer(), trailers);
     }
 
-    /// Writes until nothing is left. Gives the buffer back to the allocator then.
+    /// Writes until nothing is left. Keeps no more than a small buffer then.
     ///
     /// # Errors
     /// What the socket said.
@@ -100,9 +100,8 @@ impl Outgoing {
             }
             self.advance(length);
         }
-        if self.buffer.capacity() > 0 {
+        if self.buffer.capacity() > BUFFER_BYTES {
             self.buffer = Vec::new();
-            self.written = 0;
         }
         Poll::Ready(Ok(()))
     }

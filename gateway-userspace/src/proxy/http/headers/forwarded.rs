@@ -1,9 +1,9 @@
 //! Pure: the headers that say where a request comes from, and whose word for it counts.
 
-use std::fmt::Write;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::FORWARDED;
+use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use smallvec::SmallVec;
@@ -84,7 +84,7 @@ pub fn set_forwarded(
     remove(headers, is_claim);
     headers.insert(X_FORWARDED_FOR, way_value(&way));
     headers.insert(X_FORWARDED_PROTO, proto.unwrap_or(HeaderValue::from_static(scheme)));
-    if let Some(host) = host.or_else(|| HeaderValue::from_str(authority).ok()) {
+    if let Some(host) = host.or_else(|| host_value(headers, authority)) {
         headers.insert(X_FORWARDED_HOST, host);
     }
     way.last().copied().filter(|client| *client != peer)
@@ -95,8 +95,18 @@ pub fn set_forwarded(
 pub fn count_pass(headers: &mut HeaderMap) -> u32 {
     let said = headers.get(X_WEIR_PASSES).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
     let passes = said.unwrap_or(0).saturating_add(1);
-    headers.insert(X_WEIR_PASSES, HeaderValue::from(passes));
+    let value = match passes {
+        1 => HeaderValue::from_static("1"),
+        more => HeaderValue::from(more),
+    };
+    headers.insert(X_WEIR_PASSES, value);
     passes
+}
+
+/// The `Host` field itself, mostly: it is shared, not copied.
+fn host_value(headers: &HeaderMap, authority: &str) -> Option<HeaderValue> {
+    let same = headers.get(HOST).filter(|host| host.as_bytes() == authority.as_bytes());
+    same.cloned().or_else(|| HeaderValue::from_str(authority).ok())
 }
 
 fn said_proto(headers: &HeaderMap) -> Option<HeaderValue> {
@@ -148,13 +158,14 @@ fn parse_address(entry: &[u8]) -> Option<IpAddr> {
 
 /// The client first, the gateway's own peer last.
 fn way_value(way: &[IpAddr]) -> HeaderValue {
-    let mut text = String::with_capacity(39);
+    // Long enough for one address, which is what there mostly is.
+    let mut text: SmallVec<[u8; 48]> = SmallVec::new();
     for address in way.iter().rev() {
         let separator = if text.is_empty() { "" } else { ", " };
-        // Writing to a string cannot fail.
+        // Writing to memory cannot fail.
         let _ = write!(text, "{separator}{address}");
     }
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 #[cfg(test)]
