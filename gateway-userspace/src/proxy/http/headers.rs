@@ -139,16 +139,6 @@ fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), HeadError>
     if is_number && lengths.all(|other| other == length) { Ok(()) } else { Err(HeadError::Length) }
 }
 
-/// Checks what the parser of an endpoint's answer leaves to a gateway: a framing that could be read in
-/// two ways (RFC 9112 6.3).
-pub fn has_one_framing(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return true };
-    codings.next().is_none()
-        && coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-        && !headers.contains_key(CONTENT_LENGTH)
-}
-
 /// A field that is not about the framing here, and is to a server that reads `_` as `-`.
 fn is_shadow(name: &HeaderName) -> bool {
     [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|known| name != known && forwarded::is_like(name, known))

@@ -243,9 +243,6 @@ impl Served<'_> {
     ) -> Response<ResponseBody> {
         let connection = exchange.connection;
         let Answer { response, lease, in_flight, deadline } = self.answer;
-        if !headers::has_one_framing(response.headers()) {
-            return respond::refuse(Reason::UpstreamProtocol.into(), manner, recorder);
-        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = self.upgrade else {
                 return respond::refuse(Reason::UpstreamProtocol.into(), manner, recorder);

@@ -9,9 +9,6 @@ const EXTENSION_BYTES_MAX: usize = 256;
 /// Longest line that is looked at; what is longer than a whole head may be, the codec refuses itself.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// Interim responses before a final one.
-const INTERIM_MAX: usize = 16;
-
 /// Bytes that have no single meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ambiguous {
@@ -57,54 +54,22 @@ struct Framing {
     connection: bool,
     /// It is not offered: of HTTP/1.0, or to HTTP/2.
     not_offered: bool,
-    /// Of a response.
-    status: [u8; 3],
 }
 
-/// Whose bytes these are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Client,
-    Endpoint {
-        /// HEAD is answered: no body follows.
-        to_head: bool,
-        interim: usize,
-        /// The final response has ended.
-        done: bool,
-    },
-}
-
-/// Follows the bytes of one side of a connection.
+/// Follows the bytes of a client.
 #[derive(Debug)]
 pub struct Strict {
     state: State,
     line: Vec<u8>,
     framing: Framing,
     skipped_line: bool,
-    side: Side,
 }
 
 impl Strict {
-    /// Reads requests.
+    /// Before the first request.
     pub fn requests() -> Self {
-        Self::new(Side::Client)
-    }
-
-    /// Reads the responses to requests, each announced before it.
-    pub fn responses() -> Self {
-        Self::new(Side::Endpoint { to_head: false, interim: 0, done: true })
-    }
-
-    fn new(side: Side) -> Self {
         let framing = Framing::default();
-        Self { state: State::Begin, line: Vec::new(), framing, skipped_line: false, side }
-    }
-
-    /// What comes next answers HEAD, or does not; without effect before the response so far has ended.
-    pub fn announce(&mut self, to_head: bool) {
-        if matches!(self.side, Side::Endpoint { done: true, .. }) {
-            self.side = Side::Endpoint { to_head, interim: 0, done: false };
-        }
+        Self { state: State::Begin, line: Vec::new(), framing, skipped_line: false }
     }
 
     /// Looks at bytes as they come.
@@ -120,7 +85,7 @@ impl Strict {
                     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
                     at += taken;
                     self.state = match (self.state, left - taken as u64) {
-                        (State::Body(_), 0) => self.ended(),
+                        (State::Body(_), 0) => State::Begin,
                         (State::Body(_), left) => State::Body(left),
                         (_, 0) => State::DataCr,
                         (_, left) => State::Data(left),
@@ -187,18 +152,18 @@ impl Strict {
     /// The state behind a line; `None` when it cannot stand there.
     fn after(&mut self, line: &[u8]) -> Option<State> {
         match (self.state, line) {
-            (State::Begin, []) if self.skipped_line || self.side != Side::Client => None,
+            (State::Begin, []) if self.skipped_line => None,
             (State::Begin, []) => {
                 self.skipped_line = true;
                 Some(State::Begin)
             }
-            (State::Begin, line) if line.contains(&b'#') && self.side == Side::Client => None,
+            (State::Begin, line) if line.contains(&b'#') => None,
             (State::Begin, line) => {
                 self.framing.note_first(line);
                 Some(State::Head)
             }
             (State::Head, []) => self.body(),
-            (State::Trailers, []) => Some(self.ended()),
+            (State::Trailers, []) => Some(State::Begin),
             (State::Head, field) => {
                 self.framing.note(field);
                 Some(State::Head)
@@ -214,34 +179,14 @@ impl Strict {
         if framing.chunked && framing.length.is_some() {
             return None;
         }
-        match &mut self.side {
-            Side::Client if framing.upgrade && framing.connection && !framing.not_offered => {
-                return Some(State::Unread);
-            }
-            Side::Endpoint { .. } if framing.status == *b"101" => return Some(State::Unread),
-            Side::Endpoint { interim, .. } if framing.status[0] == b'1' => {
-                *interim += 1;
-                return (*interim <= INTERIM_MAX).then_some(State::Begin);
-            }
-            Side::Endpoint { to_head: true, .. } => return Some(self.ended()),
-            Side::Endpoint { .. } if [*b"204", *b"304"].contains(&framing.status) => {
-                return Some(self.ended());
-            }
-            Side::Client | Side::Endpoint { .. } => {}
+        if framing.upgrade && framing.connection && !framing.not_offered {
+            return Some(State::Unread);
         }
         Some(match framing {
             Framing { chunked: true, .. } => State::Size { digits: 0, size: 0 },
             Framing { length: Some(length @ 1..), .. } => State::Body(length),
-            Framing { length: None, .. } if self.side != Side::Client => State::Unread,
-            _ => self.ended(),
+            _ => State::Begin,
         })
-    }
-
-    fn ended(&mut self) -> State {
-        if let Side::Endpoint { done, .. } = &mut self.side {
-            *done = true;
-        }
-        State::Begin
     }
 
     /// The next state; `None` when the byte cannot stand there.
@@ -269,12 +214,9 @@ impl Strict {
 }
 
 impl Framing {
-    /// `HTTP/1.1 200 OK` or `GET / HTTP/1.1`; anything else the codec refuses by itself.
+    /// `GET / HTTP/1.1`; anything else the codec refuses by itself.
     fn note_first(&mut self, line: &[u8]) {
         self.not_offered = line.ends_with(b"HTTP/1.0");
-        if let Some([a, b, c, ..]) = line.get(9..) {
-            self.status = [*a, *b, *c];
-        }
     }
 
     /// What the codec refuses by itself, as a length that is no number, need not be understood.
@@ -363,32 +305,6 @@ mod tests {
             switch.replace("HTTP/1.1", "HTTP/1.0"),
         ] {
             assert_eq!(check(&no_switch), Err(Ambiguous::Head(no_switch.len() - 3)), "{no_switch}");
-        }
-    }
-
-    #[test]
-    fn responses_are_followed_from_one_request_to_the_next() {
-        let mut strict = Strict::responses();
-        for (to_head, text) in [
-            (false, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\n\n#"),
-            (true, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"),
-            (false, "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n"),
-            (false, "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 204 No\r\n\r\n"),
-            (false, "HTTP/1.1 200 #\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\n\r\n"),
-            (false, "HTTP/1.1 200 OK\r\n\r\n\n\0"),
-        ] {
-            strict.announce(to_head);
-            assert_eq!(strict.check(text.as_bytes()), Ok(()), "{text}");
-        }
-        for text in [
-            "HTTP/1.1 200 OK\n",
-            "HTTP/1.1 200 OK\r\nX: y\n",
-            "\r\nHTTP/1.1 200 OK\r\n",
-            &"HTTP/1.1 103 Early\r\n\r\n".repeat(17),
-        ] {
-            let mut strict = Strict::responses();
-            strict.announce(false);
-            assert!(matches!(strict.check(text.as_bytes()), Err(Ambiguous::Head(_))), "{text}");
         }
     }
 
