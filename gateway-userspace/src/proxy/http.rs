@@ -11,7 +11,5 @@ pub mod reference;
 pub mod request;
 pub mod respond;
 pub mod server;
-pub mod stream;
-pub mod strict;
 pub mod translate;
 pub mod upgrade;

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::connection::Busy;
+use super::upgrade::Switched;
 use super::{grpc, headers};
 use crate::limits::Limits;
 use crate::proxy::recorder::Recorder;
@@ -86,32 +86,31 @@ pub struct ResponseBody {
     recorder: Option<Box<Recorder>>,
     /// The client gets no body, whatever there is: HEAD, 204, 304.
     is_skipped: bool,
-    /// The connection is not idle before the body has gone.
-    busy: Option<Busy>,
+    /// Both sides leave HTTP after the head.
+    switched: Option<Box<Switched>>,
 }
 
 impl ResponseBody {
     /// An answer of Weir's own.
     pub fn text(text: Bytes, recorder: Box<Recorder>) -> Self {
         let source = if text.is_empty() { Source::Empty } else { Source::Text(text) };
-        Self { source, recorder: Some(recorder), is_skipped: false, busy: None }.ended_if_empty()
+        Self { source, recorder: Some(recorder), is_skipped: false, switched: None }.ended_if_empty()
     }
 
     /// An endpoint's answer. `is_skipped`: the client gets its head only (HEAD, 204, 304).
     pub fn upstream(relayed: Box<Relayed>, recorder: Box<Recorder>, is_skipped: bool) -> Self {
-        Self { source: Source::Upstream(relayed), recorder: Some(recorder), is_skipped, busy: None }
+        Self { source: Source::Upstream(relayed), recorder: Some(recorder), is_skipped, switched: None }
             .ended_if_empty()
     }
 
-    /// The body of an answer whose request goes on elsewhere: an upgrade.
-    pub fn none() -> Self {
-        Self { source: Source::Empty, recorder: None, is_skipped: true, busy: None }
+    /// Of an answer after which both sides leave HTTP.
+    pub fn switched(switched: Box<Switched>) -> Self {
+        Self { source: Source::Empty, recorder: None, is_skipped: true, switched: Some(switched) }
     }
 
-    /// Holds `busy` until the body goes.
-    pub fn keeping(mut self, busy: Busy) -> Self {
-        self.busy = Some(busy);
-        self
+    /// What is to be done after the head, when both sides leave HTTP.
+    pub fn take_switched(&mut self) -> Option<Box<Switched>> {
+        self.switched.take()
     }
 
     /// The client does not take it: what is left is not wanted any more.

@@ -1,13 +1,9 @@
 //! What the requests of one downstream connection have in common.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use tokio::time::Instant;
-
-use super::stream::StreamState;
 use crate::proxy::shutdown::Shutdown;
 use crate::proxy::view::View;
 use crate::proxy::{Downstream, Ingress, Proxy};
@@ -70,40 +66,7 @@ pub struct Connection {
     pub protocol: Protocol,
     /// Asks the connection to end.
     pub shutdown: Shutdown,
-    /// What the codec's side of the connection knows.
-    pub stream: Arc<StreamState>,
-    /// Requests that have begun and whose answers have not ended.
-    requests: Cell<usize>,
-    /// There was a request.
-    begun: Cell<bool>,
-    /// When the last of them ended.
-    idle_since: Cell<Instant>,
     serving: RefCell<(u64, Rc<Serving>)>,
-}
-
-/// A request on a connection, until its answer has ended. Drop it and the connection may be idle.
-pub struct Busy(Rc<Connection>);
-
-impl Busy {
-    /// A request has begun; `is_read` when it has no body.
-    pub fn new(connection: &Rc<Connection>, is_read: bool) -> Self {
-        connection.begun.set(true);
-        connection.requests.set(connection.requests.get() + 1);
-        connection.stream.received.store(false, Ordering::Relaxed);
-        connection.stream.answering.store(is_read, Ordering::Relaxed);
-        Self(Rc::clone(connection))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.requests.set(self.0.requests.get().saturating_sub(1));
-        self.0.stream.answering.store(false, Ordering::Relaxed);
-        if self.0.stream.half_closed.load(Ordering::Relaxed) {
-            self.0.stream.reader.wake();
-        }
-        self.0.idle_since.set(Instant::now());
-    }
 }
 
 impl Connection {
@@ -111,17 +74,7 @@ impl Connection {
     pub fn new(proxy: Rc<Proxy>, downstream: Downstream, protocol: Protocol, shutdown: Shutdown) -> Rc<Self> {
         let view = proxy.views.get();
         let serving = RefCell::new((view.version, Rc::new(Serving::find(&view, &downstream))));
-        Rc::new(Self {
-            proxy,
-            downstream,
-            protocol,
-            shutdown,
-            stream: Arc::default(),
-            requests: Cell::new(0),
-            begun: Cell::new(false),
-            idle_since: Cell::new(Instant::now()),
-            serving,
-        })
+        Rc::new(Self { proxy, downstream, protocol, shutdown, serving })
     }
 
     /// What serves a request that begins now. A connection outlives changes of the configuration.
@@ -132,16 +85,6 @@ impl Connection {
             *serving = (view.version, Rc::new(Serving::find(&view, &self.downstream)));
         }
         Rc::clone(&serving.1)
-    }
-
-    /// When the last request ended, or the connection began; `None` while there are requests.
-    pub fn idle_since(&self) -> Option<Instant> {
-        (self.requests.get() == 0).then(|| self.idle_since.get())
-    }
-
-    /// True once there was a request.
-    pub fn has_begun(&self) -> bool {
-        self.begun.get()
     }
 
     /// It ends with bytes that made no request.

@@ -33,9 +33,7 @@ const SCHEME: &str = "http";
 pub async fn handle(connection: Rc<Connection>, request: Request<RequestBody>) -> Response<ResponseBody> {
     let mut recorder = Recorder::new(&connection.proxy, &connection.downstream, connection.protocol);
     let (parts, body) = request.into_parts();
-    if !http_body::Body::is_end_stream(&body) {
-        recorder.upload = Some(body.upload());
-    }
+    recorder.upload = body.upload();
     let is_grpc = grpc::is_grpc(&parts.headers);
     describe(&mut recorder.record, &parts, is_grpc, connection.proxy.limits.log_field_bytes);
     let manner =
@@ -154,8 +152,6 @@ impl<'a> Exchange<'a> {
         // Routes look at what the endpoint gets.
         headers::join_cookies(&mut parts.headers);
         let upgrade = Upgrade::of(parts);
-        // What the server attached to the request is not for the endpoint's connection.
-        parts.extensions = http::Extensions::new();
         headers::strip_hop_by_hop(&mut parts.headers);
         let Connection { proxy, downstream: Downstream { peer, ingress, .. }, .. } = &**self.connection;
         let forwarded = match ingress {

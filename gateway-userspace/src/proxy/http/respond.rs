@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
 use super::body::ResponseBody;
 use super::grpc;
 use super::headers::HeadError;
+use crate::proxy::http1::head::Malformed;
 use crate::proxy::recorder::Recorder;
 use crate::reason::Reason;
 
@@ -20,11 +21,6 @@ pub const NOT_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/pla
     content-length: 22\r\nconnection: close\r\n\
     proxy-status: weir; error=http_request_error; details=\"client_protocol\"\r\n\r\nweir: client_protocol\n";
 
-/// The answer to a request head that did not come to its end in time.
-pub const LATE_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\n\
-    content-length: 21\r\nconnection: close\r\n\
-    proxy-status: weir; error=http_request_error; details=\"client_timeout\"\r\n\r\nweir: client_timeout\n";
-
 /// Why a request is answered by Weir itself.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refusal {
@@ -32,6 +28,8 @@ pub enum Refusal {
     Reason(Reason),
     /// Its head cannot be taken for one meaning only; an HTTP/1 connection is closed after it.
     Head(HeadError),
+    /// Its HTTP/1 bytes are no request of one meaning.
+    Malformed(Malformed),
     /// Its path has no normal form.
     Path,
     /// It has more header fields than `Limits::header_fields_max`.
@@ -74,7 +72,8 @@ impl Refusal {
     fn reason(&self) -> Option<Reason> {
         match self {
             Self::Reason(reason) => Some(*reason),
-            Self::Head(_) | Self::Path => Some(Reason::ClientProtocol),
+            Self::Malformed(malformed) if malformed.is_size() => Some(Reason::TooLarge),
+            Self::Head(_) | Self::Path | Self::Malformed(_) => Some(Reason::ClientProtocol),
             Self::HeaderFields | Self::TargetLength => Some(Reason::TooLarge),
             Self::Redirect { .. } => None,
         }
@@ -84,6 +83,7 @@ impl Refusal {
         match self {
             Self::Reason(reason) => reason.status(),
             Self::Head(error) => error.status(),
+            Self::Malformed(malformed) => malformed.status(),
             Self::Path => StatusCode::BAD_REQUEST,
             Self::HeaderFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetLength => StatusCode::URI_TOO_LONG,
@@ -95,6 +95,7 @@ impl Refusal {
         match self {
             Self::Reason(reason) => format!("weir: {reason}\n"),
             Self::Head(error) => format!("weir: {error}\n"),
+            Self::Malformed(malformed) => format!("weir: {malformed}\n"),
             Self::Path => "weir: the path of the request has no single meaning\n".to_owned(),
             Self::HeaderFields => "weir: the request has too many header fields\n".to_owned(),
             Self::TargetLength => "weir: the target of the request is too long\n".to_owned(),
@@ -105,7 +106,7 @@ impl Refusal {
     /// What follows on the connection could be another request's bytes, or not.
     fn closes(&self) -> bool {
         match self {
-            Self::Head(_) | Self::Path | Self::HeaderFields | Self::TargetLength => true,
+            Self::Head(_) | Self::Malformed(_) | Self::Path | Self::HeaderFields | Self::TargetLength => true,
             Self::Reason(reason) => *reason == Reason::ClientProtocol,
             Self::Redirect { .. } => false,
         }
@@ -161,18 +162,17 @@ fn proxy_status(reason: Reason) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::{LATE_HEAD, NOT_HTTP, proxy_status};
+    use super::{NOT_HTTP, proxy_status};
     use crate::reason::Reason;
 
     #[test]
     fn what_is_no_request_is_answered_as_a_request_is() {
-        for (answer, reason) in [(NOT_HTTP, Reason::ClientProtocol), (LATE_HEAD, Reason::ClientTimeout)] {
-            let (head, body) = std::str::from_utf8(answer).unwrap().split_once("\r\n\r\n").unwrap();
-            assert!(head.starts_with(&format!("HTTP/1.1 {}\r\n", reason.status())), "{head}");
-            assert_eq!(body, format!("weir: {reason}\n"));
-            assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
-            assert!(head.ends_with(proxy_status(reason).to_str().unwrap()), "{head}");
-        }
+        let reason = Reason::ClientProtocol;
+        let (head, body) = std::str::from_utf8(NOT_HTTP).unwrap().split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {}\r\n", reason.status())), "{head}");
+        assert_eq!(body, format!("weir: {reason}\n"));
+        assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
+        assert!(head.ends_with(proxy_status(reason).to_str().unwrap()), "{head}");
     }
 
     #[test]

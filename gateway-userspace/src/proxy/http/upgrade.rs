@@ -5,16 +5,12 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode, Version, request};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 
 use super::body::ResponseBody;
 use super::connection::Connection;
 use super::headers;
-use super::stream::ClientStream;
 use crate::proxy::recorder::Recorder;
 use crate::proxy::tcp::relay::{Side, relay};
 use crate::proxy::upstream::answer::AnswerBody;
@@ -27,12 +23,12 @@ use crate::telemetry::record::Protocol;
 /// A client that wants to switch.
 pub struct Upgrade {
     protocol: HeaderValue,
-    client: OnUpgrade,
 }
 
 /// What a switched connection holds until it ends.
-struct Held {
+pub struct Switched {
     connection: Rc<Connection>,
+    endpoint: Option<Box<Http1Connection>>,
     lease: Lease,
     in_flight: InFlight,
     recorder: Box<Recorder>,
@@ -40,9 +36,9 @@ struct Held {
 
 impl Upgrade {
     /// `None` when the request asks for no switch, or its connection can make none.
-    pub fn of(parts: &mut request::Parts) -> Option<Self> {
-        let client = parts.extensions.remove::<OnUpgrade>()?;
-        headers::upgrade(&parts.headers).map(|protocol| Self { protocol, client })
+    pub fn of(parts: &request::Parts) -> Option<Self> {
+        let protocol = (parts.version == Version::HTTP_11).then(|| headers::upgrade(&parts.headers));
+        protocol.flatten().map(|protocol| Self { protocol })
     }
 
     /// What it wants to switch to.
@@ -50,7 +46,7 @@ impl Upgrade {
         &self.protocol
     }
 
-    /// The endpoint has agreed: tells the client, then relays.
+    /// The endpoint has agreed: the client is told, and who told it relays.
     pub fn accept(
         self,
         connection: &Rc<Connection>,
@@ -68,32 +64,26 @@ impl Upgrade {
         parts.version = Version::HTTP_11;
         recorder.record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
         recorder.record.protocol = Protocol::Upgrade;
-        let held = Held { connection: Rc::clone(connection), lease, in_flight, recorder };
-        tokio::task::spawn_local(held.run(self.client, endpoint));
-        Response::from_parts(parts, ResponseBody::none())
+        let connection = Rc::clone(connection);
+        let switched = Switched { connection, endpoint, lease, in_flight, recorder };
+        Response::from_parts(parts, ResponseBody::switched(Box::new(switched)))
     }
 }
 
-impl Held {
-    async fn run(mut self, client: OnUpgrade, endpoint: Option<Box<Http1Connection>>) {
-        let Self { connection, lease, in_flight, recorder } = &mut self;
-        // It cannot fail but by the end of its connection, and then there is nobody to tell.
-        let Ok(client) = client.await else {
-            return recorder.fail(Reason::ClientClosed);
-        };
-        let (Some(client), Some(endpoint)) = (client_side(client), endpoint) else {
+impl Switched {
+    /// The client was not told: its connection is lost.
+    pub fn give_up(mut self) {
+        self.recorder.fail(Reason::ClientClosed);
+    }
+
+    /// Relays to the end of one side.
+    pub async fn relay(mut self, client: Side) {
+        let Self { connection, endpoint, lease, in_flight, recorder } = &mut self;
+        let Some(endpoint) = endpoint.take() else {
             return recorder.fail(Reason::UpstreamProtocol);
         };
-        let endpoint = endpoint.into_side();
         let idle_timeout = connection.proxy.limits.tcp_idle_timeout;
-        relay(client, endpoint, idle_timeout, &connection.shutdown, recorder).await;
+        relay(client, endpoint.into_side(), idle_timeout, &connection.shutdown, recorder).await;
         let _ = (lease, in_flight);
     }
-}
-
-fn client_side(upgraded: Upgraded) -> Option<Side> {
-    let parts = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
-    let (stream, unread) = parts.io.into_inner().into_parts();
-    let read = [parts.read_buf, unread].concat();
-    Some(Side { stream, read: Bytes::from(read) })
 }

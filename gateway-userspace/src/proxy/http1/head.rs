@@ -256,8 +256,8 @@ fn malformed(error: httparse::Error) -> Malformed {
         httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
             Malformed::Field
         }
-        httparse::Error::Version => Malformed::Version,
-        httparse::Error::Status | httparse::Error::Token => Malformed::FirstLine,
+        // Of requests it was looked at before: here it is a blank too many.
+        httparse::Error::Version | httparse::Error::Status | httparse::Error::Token => Malformed::FirstLine,
     }
 }
 

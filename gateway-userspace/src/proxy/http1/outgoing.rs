@@ -43,7 +43,7 @@ impl Outgoing {
 
     /// True while nothing more may be added.
     pub fn is_full(&self) -> bool {
-        !self.large.is_empty() || self.buffer.len() - self.written > BUFFER_BYTES_MAX
+        !self.large.is_empty() || !self.tail.is_empty() || self.buffer.len() - self.written > BUFFER_BYTES_MAX
     }
 
     /// True when everything was written.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -137,7 +137,9 @@ async fn http(
         Ok(Some((Detected::Http1, read))) if allows_http1 => {
             serve_http1(new(Protocol::Http1), stream, read).await;
         }
-        Ok(Some((Detected::Http2Preface, read))) => http2::serve(new(Protocol::Http2), stream, read).await,
+        Ok(Some((Detected::Http2Preface, read))) => {
+            http2::serve(new(Protocol::Http2), stream, read.freeze()).await
+        }
         // The client has gone without a byte.
         Ok(None) => {}
         Ok(Some((detected, _))) => {
@@ -152,7 +154,7 @@ async fn http(
 }
 
 /// Reads until it is clear what is spoken. `None`: the connection has ended before its first byte.
-async fn first_bytes(stream: &mut TcpStream) -> Option<(Detected, Bytes)> {
+async fn first_bytes(stream: &mut TcpStream) -> Option<(Detected, BytesMut)> {
     let mut read = BytesMut::new();
     loop {
         // No buffer is held before there is something to read.
@@ -162,8 +164,8 @@ async fn first_bytes(stream: &mut TcpStream) -> Option<(Detected, Bytes)> {
         match detect(&read) {
             Detected::NeedMore if length > 0 => {}
             Detected::NeedMore if read.is_empty() => return None,
-            Detected::NeedMore => return Some((Detected::Invalid, read.freeze())),
-            detected => return Some((detected, read.freeze())),
+            Detected::NeedMore => return Some((Detected::Invalid, read)),
+            detected => return Some((detected, read)),
         }
     }
 }

@@ -3,7 +3,6 @@
 mod http2;
 mod kept;
 
-use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,13 +11,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use self::http2::Http2Body;
 use self::kept::Kept;
 use super::forward::Broken;
 use crate::limits::Limits;
 use crate::proxy::http::headers;
+use crate::proxy::http::server::body::ClientBody;
 use crate::proxy::http1::chunked::ChunkError;
 use crate::proxy::pace::Pace;
 use crate::proxy::recorder::Upload;
@@ -37,6 +36,12 @@ pub enum BodyError {
     /// The endpoint's answer is not in chunks as it says.
     #[error("the answer is malformed: {0}")]
     Malformed(#[source] ChunkError),
+    /// The client's HTTP/1 connection ended.
+    #[error("the client's connection ended before its request")]
+    Client(#[source] io::Error),
+    /// The request is not in chunks as it says.
+    #[error("the request is malformed: {0}")]
+    Chunks(#[source] ChunkError),
     /// The client's HTTP/2 stream ended.
     #[error("the client's stream ended before its time")]
     Stream(#[source] h2::Error),
@@ -52,8 +57,9 @@ impl BodyError {
             Self::Broken(error) => Broken::from(error).reason,
             Self::Closed(_) => Reason::UpstreamReset,
             Self::Malformed(_) => Reason::UpstreamProtocol,
+            Self::Chunks(_) => Reason::ClientProtocol,
             Self::Stream(error) if error.is_library() => Reason::ClientProtocol,
-            Self::Stream(_) => Reason::ClientClosed,
+            Self::Client(_) | Self::Stream(_) => Reason::ClientClosed,
             Self::GivenUp(reason) => *reason,
         }
     }
@@ -63,27 +69,21 @@ impl BodyError {
         match self {
             Self::Broken(error) => Broken::from(error).is_connection,
             Self::Closed(_) | Self::Malformed(_) => true,
-            Self::Stream(_) | Self::GivenUp(_) => false,
+            Self::Client(_) | Self::Chunks(_) | Self::Stream(_) | Self::GivenUp(_) => false,
         }
     }
 }
 
-/// Chunks that are none, as the codec and what reads before it tell.
-fn is_misframed(error: &hyper::Error) -> bool {
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
-}
-
 /// What a body comes on.
 enum Source {
-    Http1(Incoming),
+    Http1(ClientBody),
     Http2(Http2Body),
 }
 
 impl Source {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::Http1(incoming) => Pin::new(incoming).poll_frame(context).map_err(BodyError::Broken),
+            Self::Http1(body) => body.poll_frame(context),
             Self::Http2(body) => body.poll_frame(context).map_err(BodyError::Stream),
         }
     }
@@ -93,7 +93,8 @@ impl Source {
 pub struct RequestBody {
     /// `None` when there is none, or none any more.
     source: Option<Source>,
-    upload: Rc<Upload>,
+    /// `None` when there never was one.
+    upload: Option<Rc<Upload>>,
     silence: Silence,
     /// HTTP/1 only: streams of HTTP/2 are often long and mostly silent.
     pace: Option<Pace>,
@@ -103,15 +104,14 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// What the client sends.
-    pub fn new(incoming: Incoming, limits: &Limits) -> Self {
-        let source = (!incoming.is_end_stream()).then_some(Source::Http1(incoming));
-        let pace = source.is_some().then(|| Pace::new(limits));
-        Self::of(source, pace, limits)
+    pub fn http1(body: ClientBody, limits: &Limits) -> Self {
+        Self::of(Some(Source::Http1(body)), Some(Pace::new(limits)), limits)
     }
 
     fn of(source: Option<Source>, pace: Option<Pace>, limits: &Limits) -> Self {
         let silence = Silence::new(limits.stream_idle_timeout);
-        Self { source, upload: Rc::default(), silence, pace, kept: Kept::new(limits.replay_bytes_max) }
+        let upload = source.is_some().then(Rc::default);
+        Self { source, upload, silence, pace, kept: Kept::new(limits.replay_bytes_max) }
     }
 
     /// What the client sends on an HTTP/2 stream, of this length if it has said so.
@@ -127,7 +127,7 @@ impl RequestBody {
 
     /// Starts again from the beginning. False when that was not kept, or the rest will not come.
     pub fn rewind(&mut self) -> bool {
-        self.upload.failure.get().is_none() && self.kept.rewind()
+        self.upload.as_ref().is_none_or(|upload| upload.failure.get().is_none()) && self.kept.rewind()
     }
 
     /// No rewind is wanted any more.
@@ -135,13 +135,15 @@ impl RequestBody {
         self.kept.forget();
     }
 
-    /// What became of it, also when the body itself has been given away.
-    pub fn upload(&self) -> Rc<Upload> {
-        Rc::clone(&self.upload)
+    /// What became of it, also when the body itself has been given away. `None` when there never was one.
+    pub fn upload(&self) -> Option<Rc<Upload>> {
+        self.upload.clone()
     }
 
     fn give_up(&mut self, reason: Reason) {
-        self.upload.failure.set(Some(reason));
+        if let Some(upload) = &self.upload {
+            upload.failure.set(Some(reason));
+        }
         self.source = None;
     }
 }
@@ -161,7 +163,9 @@ impl Body for RequestBody {
         let Some(source) = &mut this.source else {
             return Poll::Ready(None);
         };
-        this.upload.polled.set(true);
+        if let Some(upload) = &this.upload {
+            upload.polled.set(true);
+        }
         let Poll::Ready(polled) = source.poll_frame(context) else {
             let is_slow = this.pace.as_mut().is_some_and(|pace| pace.poll(context).is_ready());
             if !is_slow {
@@ -182,7 +186,9 @@ impl Body for RequestBody {
                         pace.received(data.len());
                     }
                     this.kept.keep(data);
-                    this.upload.received.set(this.upload.received.get() + data.len() as u64);
+                    if let Some(upload) = &this.upload {
+                        upload.received.set(upload.received.get() + data.len() as u64);
+                    }
                 }
                 if let Some(trailers) = frame.trailers_mut() {
                     this.kept.forget();
@@ -192,9 +198,9 @@ impl Body for RequestBody {
             }
             Some(Err(error)) => {
                 let malformed = match &error {
-                    BodyError::Broken(error) => error.is_parse() || is_misframed(error),
+                    BodyError::Chunks(_) => true,
                     BodyError::Stream(error) => error.is_library(),
-                    BodyError::Closed(_) | BodyError::Malformed(_) | BodyError::GivenUp(_) => false,
+                    _ => false,
                 };
                 this.give_up(if malformed { Reason::ClientProtocol } else { Reason::ClientClosed });
                 Some(Err(error))
@@ -206,7 +212,7 @@ impl Body for RequestBody {
         self.kept.left() == 0
             && match &self.source {
                 None => true,
-                Some(Source::Http1(incoming)) => incoming.is_end_stream(),
+                Some(Source::Http1(body)) => body.is_end_stream(),
                 Some(Source::Http2(body)) => body.is_end_stream(),
             }
     }
@@ -214,7 +220,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         let rest = match &self.source {
             None => Some(0),
-            Some(Source::Http1(incoming)) => incoming.size_hint().exact(),
+            Some(Source::Http1(body)) => body.remaining(),
             Some(Source::Http2(body)) => body.size_hint().exact(),
         };
         rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + self.kept.left()))
