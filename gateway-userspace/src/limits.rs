@@ -144,8 +144,10 @@ pub struct Limits {
     pub route_regex_bytes_max: usize,
     /// Quiet time after a file event before the folder is read again.
     pub config_debounce: Duration,
+    /// The longest that an unbroken burst of events can hold back changes of files that are whole.
+    pub config_burst_max: Duration,
     /// How often a configuration folder is looked at whether or not an event says so; also the longest
-    /// that an unbroken burst of events can hold a change back.
+    /// that a file which is being written can hold changes back.
     pub config_poll_interval: Duration,
 }
 
@@ -216,6 +218,7 @@ impl Default for Limits {
             regex_bytes_max: 64 * 1024,
             route_regex_bytes_max: 1024 * 1024,
             config_debounce: Duration::from_millis(10),
+            config_burst_max: Duration::from_millis(20),
             config_poll_interval: Duration::from_secs(5),
         }
     }

@@ -71,6 +71,7 @@ pub fn follow(folder: &Path, limits: &Limits) -> Result<watch::Receiver<Desired>
         incoming,
         sender,
         debounce: limits.config_debounce,
+        burst_max: limits.config_burst_max,
         poll: limits.config_poll_interval,
     };
     let thread = std::thread::Builder::new().name("weir-config".to_owned());
@@ -132,6 +133,7 @@ struct Follower {
     incoming: mpsc::Receiver<notify::Event>,
     sender: watch::Sender<Desired>,
     debounce: Duration,
+    burst_max: Duration,
     poll: Duration,
 }
 
@@ -177,7 +179,10 @@ impl Follower {
         loop {
             let wait = match began {
                 // A writer that never pauses must not keep the change from everyone.
-                Some(began) => burst.quiet(self.debounce).min((self.poll).saturating_sub(began.elapsed())),
+                Some(began) => {
+                    let longest = burst.longest(self.burst_max, self.poll);
+                    burst.quiet(self.debounce).min(longest.saturating_sub(began.elapsed()))
+                }
                 None => idle,
             };
             match self.incoming.recv_timeout(wait) {

@@ -52,4 +52,10 @@ impl Burst {
     pub(super) fn quiet(&self, debounce: Duration) -> Duration {
         if self.open.is_empty() { debounce } else { debounce * OPEN_FACTOR }
     }
+
+    /// How long one that never ends may hold the changes in it back: `whole` where each file is whole as it
+    /// is, `unfinished` while one is being written.
+    pub(super) fn longest(&self, whole: Duration, unfinished: Duration) -> Duration {
+        if self.open.is_empty() { whole } else { unfinished }
+    }
 }

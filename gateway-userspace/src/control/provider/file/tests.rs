@@ -214,6 +214,19 @@ fn a_deleted_or_renamed_file_is_followed() {
 }
 
 #[test]
+fn a_file_that_is_whole_waits_no_longer_than_a_burst_may_last() {
+    let folder = folder(&[("a.yaml", &service("a", "1"))]);
+    let hour = Duration::from_secs(3600);
+    // It is never quiet for so long, as where something changes all the time.
+    let limits = Limits { config_debounce: hour, config_poll_interval: hour, ..Limits::default() };
+    let mut states = follow(folder.path(), &limits).unwrap();
+    let temporary = folder.path().join(".a.yaml.swp");
+    fs::write(&temporary, service("a", "2")).unwrap();
+    fs::rename(&temporary, folder.path().join("a.yaml")).unwrap();
+    until(&mut states, |d| port(d, "a") == Some(2));
+}
+
+#[test]
 fn an_editor_that_renames_over_a_file_is_followed() {
     let folder = folder(&[("a.yaml", &service("a", "1"))]);
     let mut states = following(folder.path());
