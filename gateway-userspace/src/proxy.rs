@@ -147,6 +147,11 @@ impl Proxy {
         self.observe.downstream_connections(1);
     }
 
+    /// Downstream connections of this worker.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+
     pub(crate) fn closed(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         self.observe.downstream_connections(-1);

@@ -19,6 +19,7 @@ use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::limits::Limits;
+use crate::memory;
 use crate::proxy::http::headers::forwarded::TrustedProxies;
 use crate::proxy::listener::accept::Listening;
 use crate::proxy::shedding::{MemoryUse, measure};
@@ -113,6 +114,9 @@ impl WorkerContext {
         Arc::clone(&self.shared.health) as Arc<dyn EndpointStates>
     }
 }
+
+/// Connections of one worker that have closed before the memory they took is worth a look.
+const MANY_CLOSED: usize = 256;
 
 /// The worker's thread has ended: after a drain, or because it could not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -266,12 +270,51 @@ impl Worker {
     }
 }
 
-/// Looks after idle upstream connections, for as long as the worker lives.
+/// Looks after idle upstream connections and free memory, for as long as the worker lives.
 async fn sweep(proxy: Rc<Proxy>) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ebb = Ebb::default();
     loop {
         interval.tick().await;
         proxy.upstream.sweep(&proxy.views.get().snapshot);
+        if ebb.is_over(proxy.open_connections()) {
+            // The allocator keeps a heap for each thread, and looks at this one only from here.
+            memory::give_back();
+        }
+    }
+}
+
+/// Notices the end of a time in which many connections closed.
+#[derive(Debug, Default)]
+struct Ebb {
+    most: usize,
+    last: usize,
+}
+
+impl Ebb {
+    /// True once, when there are as few as the last time and many fewer than before.
+    fn is_over(&mut self, open: usize) -> bool {
+        self.most = self.most.max(open);
+        let is_over = open >= self.last && self.most - open >= MANY_CLOSED;
+        if is_over {
+            self.most = open;
+        }
+        self.last = open;
+        is_over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ebb;
+
+    #[test]
+    fn memory_is_given_back_once_after_many_connections_have_closed() {
+        let mut ebb = Ebb::default();
+        let looks = [10, 9_000, 9_000, 4_000, 12, 12, 12, 300, 290, 200, 200, 10, 10];
+        let over: Vec<usize> =
+            looks.iter().enumerate().filter(|(_, open)| ebb.is_over(**open)).map(|(at, _)| at).collect();
+        assert_eq!(over, [5, 12]);
     }
 }
