@@ -1,7 +1,7 @@
 //! Two proxies with one worker each, one backend, and a client with one connection.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use gateway_bench::floor::Speaks;
@@ -40,8 +40,11 @@ impl Thread {
     }
 }
 
+/// Below the ports that the kernel gives to clients: it stays free until the proxy asks for it.
 fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    let is_free = |port: &u16| TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).is_ok();
+    let port = std::iter::repeat_with(|| fastrand::u16(10_000..30_000)).find(is_free).unwrap();
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// A backend that answers 1 KiB. It lives as long as the process.
