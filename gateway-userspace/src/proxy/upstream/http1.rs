@@ -121,8 +121,9 @@ pub async fn exchange(
             Ok((head.parts, body))
         }
         Err(failure) => {
-            let reached =
-                if connection.has_lost_all_since(before) { Reached::Unprocessed } else { Reached::Unknown };
+            // Whoever closed it said so behind all that he had acknowledged; a path that is lost says nothing.
+            let is_proven = matches!(failure, Failure::Closed) && connection.has_lost_all_since(before);
+            let reached = if is_proven { Reached::Unprocessed } else { Reached::Unknown };
             if matches!(failure, Failure::Upload) {
                 upload::break_off(&connection.tcp);
             }
@@ -134,7 +135,10 @@ pub async fn exchange(
 
 /// Why no head came.
 enum Failure {
+    /// By the endpoint, with its last word or by a reset.
     Closed,
+    /// The way to the endpoint is gone.
+    Lost,
     Malformed,
     Silent,
     /// The client's side of the request broke off; its body says why.
@@ -144,7 +148,7 @@ enum Failure {
 impl Failure {
     fn reason(&self) -> Reason {
         match self {
-            Self::Closed => Reason::UpstreamReset,
+            Self::Closed | Self::Lost => Reason::UpstreamReset,
             Self::Malformed => Reason::UpstreamProtocol,
             Self::Silent => Reason::UpstreamTimeout,
             Self::Upload => Reason::ClientClosed,
@@ -190,11 +194,20 @@ impl Exchange<'_> {
                 return silence.poll(context).map(|()| Err(Failure::Silent));
             };
             silence.moved();
-            if !matches!(length, Ok(1..)) {
-                return Poll::Ready(Err(if read.is_empty() { Failure::Closed } else { Failure::Malformed }));
-            }
+            let failure = match length {
+                Ok(1..) => continue,
+                _ if !read.is_empty() => Failure::Malformed,
+                Ok(0) => Failure::Closed,
+                Err(error) if is_reset(&error) => Failure::Closed,
+                Err(_) => Failure::Lost,
+            };
+            return Poll::Ready(Err(failure));
         }
     }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 fn is_interim(head: &ResponseHead) -> bool {
