@@ -32,8 +32,6 @@ pub struct Recorder {
 pub struct Upload {
     /// Bytes of it that were read.
     pub received: Cell<u64>,
-    /// Somebody has begun to read it.
-    pub polled: Cell<bool>,
     /// Why it broke off.
     pub failure: Cell<Option<Reason>>,
 }

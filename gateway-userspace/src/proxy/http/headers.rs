@@ -14,6 +14,8 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use smallvec::SmallVec;
 
+use crate::proxy::http1::framing;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -99,7 +101,7 @@ pub fn check_request(
         return Err(HeadError::Scheme);
     }
     check_framing(version, headers)?;
-    if headers.keys().any(is_shadow) {
+    if headers.keys().any(|name| framing::is_disguised(name.as_str())) {
         return Err(HeadError::Shadow);
     }
     if version >= Version::HTTP_2 && headers.values().any(has_blank_end) {
@@ -137,11 +139,6 @@ fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), HeadError>
     };
     let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
     if is_number && lengths.all(|other| other == length) { Ok(()) } else { Err(HeadError::Length) }
-}
-
-/// A field that is not about the framing here, and is to a server that reads `_` as `-`.
-fn is_shadow(name: &HeaderName) -> bool {
-    [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|known| name != known && forwarded::is_like(name, known))
 }
 
 /// The protocol that the client asks to switch to (RFC 9110 7.8). Ask before `strip_hop_by_hop`. A

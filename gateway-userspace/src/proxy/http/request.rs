@@ -104,9 +104,6 @@ impl<'a> Exchange<'a> {
             Speak::Http1 => {
                 let protocol = upgrade.as_ref().map(|u| u.protocol().clone());
                 translate::to_http1(&mut parts, protocol, dialled);
-                if !http_body::Body::is_end_stream(&body) {
-                    translate::announce_body(&mut parts);
-                }
             }
             Speak::Http2 => {
                 translate::to_http2(&mut parts, dialled).ok_or(Refusal::Reason(Reason::ClientProtocol))?;

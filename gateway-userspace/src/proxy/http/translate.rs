@@ -1,6 +1,6 @@
 //! Pure: from the version a client speaks to the one its endpoint speaks, and back.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, TE, TRAILER, UPGRADE};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version, request, response};
 
@@ -32,14 +32,6 @@ pub fn to_http1(parts: &mut request::Parts, upgrade: Option<HeaderValue>, fallba
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     } else if parts.headers.contains_key(TE) {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
-    }
-}
-
-/// Says that a body follows, of a length that is not known yet. Nobody looks for one behind the head
-/// of a GET that does not say so (RFC 9112 6.3), hyper's client included.
-pub fn announce_body(parts: &mut request::Parts) {
-    if !parts.headers.contains_key(CONTENT_LENGTH) {
-        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
@@ -84,7 +76,7 @@ pub fn to_downstream(parts: &mut response::Parts, http1: bool) {
 mod tests {
     use http::{HeaderValue, Request, Version};
 
-    use super::{announce_body, to_http1, to_http2};
+    use super::{to_http1, to_http2};
 
     fn parts(uri: &str, headers: &[(&'static str, &str)]) -> http::request::Parts {
         let mut request = Request::builder().uri(uri);
@@ -135,16 +127,6 @@ mod tests {
             (&head.headers["connection"], &head.headers["upgrade"]),
             (&HeaderValue::from_static("upgrade"), &HeaderValue::from_static("websocket"))
         );
-    }
-
-    #[test]
-    fn a_body_is_announced_by_its_length_or_else_as_chunked() {
-        let mut sized = parts("/x", &[("content-length", "5")]);
-        announce_body(&mut sized);
-        assert!(!sized.headers.contains_key("transfer-encoding"));
-        let mut streamed = parts("/x", &[]);
-        announce_body(&mut streamed);
-        assert_eq!(streamed.headers["transfer-encoding"], "chunked");
     }
 
     #[test]

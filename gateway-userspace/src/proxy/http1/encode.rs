@@ -117,3 +117,29 @@ fn put_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, Method, Uri};
+
+    use super::put_request;
+    use crate::proxy::http1::framing::BodyLength;
+
+    fn head(method: &Method, body: BodyLength, headers: &HeaderMap) -> String {
+        let mut out = Vec::new();
+        put_request(&mut out, method, &Uri::from_static("/x"), headers, body);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_body_is_announced_by_its_length_or_else_as_chunked() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-length", HeaderValue::from_static("5"));
+        let sized = head(&Method::POST, BodyLength::Known(5), &headers);
+        assert_eq!(sized, "POST /x HTTP/1.1\r\ncontent-length: 5\r\n\r\n");
+        // Nobody looks for a body behind a GET that does not say so (RFC 9112 6.3).
+        let streamed = head(&Method::GET, BodyLength::Chunked, &HeaderMap::new());
+        assert_eq!(streamed, "GET /x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+        assert_eq!(head(&Method::GET, BodyLength::Empty, &HeaderMap::new()), "GET /x HTTP/1.1\r\n\r\n");
+    }
+}

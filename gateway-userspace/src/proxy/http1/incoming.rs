@@ -1,4 +1,4 @@
-//! What was read from one HTTP/1 connection and not used yet. An idle connection holds no buffer.
+//! Reading from an HTTP/1 connection: into no buffer before there is something to read.
 
 use std::future::Future;
 use std::io;

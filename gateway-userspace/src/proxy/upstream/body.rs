@@ -163,9 +163,6 @@ impl Body for RequestBody {
         let Some(source) = &mut this.source else {
             return Poll::Ready(None);
         };
-        if let Some(upload) = &this.upload {
-            upload.polled.set(true);
-        }
         let Poll::Ready(polled) = source.poll_frame(context) else {
             let is_slow = this.pace.as_mut().is_some_and(|pace| pace.poll(context).is_ready());
             if !is_slow {

@@ -137,7 +137,7 @@ fn starts_like(name: &HeaderName, prefix: &str) -> bool {
 }
 
 /// Whether a name is `known` to those for whom `_` counts as `-`.
-pub(super) fn is_like(name: &HeaderName, known: &HeaderName) -> bool {
+fn is_like(name: &HeaderName, known: &HeaderName) -> bool {
     name.as_str().len() == known.as_str().len() && starts_like(name, known.as_str())
 }
 
@@ -170,21 +170,8 @@ fn way_value(way: &[IpAddr]) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{map, names};
     use super::*;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
-        headers
-    }
-
-    fn names(headers: &HeaderMap) -> Vec<&str> {
-        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        names
-    }
 
     const CLAIMS: [(&str, &str); 11] = [
         ("x-forwarded-for", "127.0.0.1"),

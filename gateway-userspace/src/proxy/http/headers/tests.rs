@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+pub(super) fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
@@ -10,7 +10,7 @@ fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-fn names(headers: &HeaderMap) -> Vec<&str> {
+pub(super) fn names(headers: &HeaderMap) -> Vec<&str> {
     let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     names
