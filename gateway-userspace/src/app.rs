@@ -68,6 +68,9 @@ pub struct Bound {
     pub drain: DrainTrigger,
 }
 
+/// How many processes that start at the same time may take over one from another.
+const PREDECESSORS_MAX: usize = 8;
+
 /// What is shared by everything that runs beside the workers.
 #[derive(Clone)]
 struct Parts {
@@ -142,14 +145,13 @@ impl App {
                 anyhow!("cannot capture the folder's pods; --capture off serves its gateways alone: {why}")
             })?;
         }
+        let admin_socket = AdminSocket::bind(&settings.admin_socket, predecessor.is_some())?;
+        let admin_port = open_admin_port(settings.admin_address).await?;
+        follow.compare_ports(&parts);
+        // A next process that asks at once gets open ports.
         let handover = HandoverServer::start(&next, Arc::clone(&parts.ports), trigger.clone())
             .with_context(|| format!("cannot make the handover socket {}", next.display()))?;
-        let doors = Doors {
-            admin_socket: AdminSocket::bind(&settings.admin_socket, predecessor.is_some())?,
-            admin_port: open_admin_port(settings.admin_address).await?,
-            handover,
-        };
-        follow.compare_ports(&parts);
+        let doors = Doors { admin_socket, admin_port, handover };
         let bound = Bound {
             gateways: lock(&parts.ports).open().collect(),
             admin_socket: settings.admin_socket,
@@ -428,21 +430,27 @@ fn find_held(settings: &Settings, replaces: bool) -> (Held, Holder) {
 
 /// The gateway that runs with the same admin socket, and what it hands over.
 fn find_predecessor(settings: &Settings, path: &Path) -> anyhow::Result<(Option<Predecessor>, Inherited)> {
-    let found = Predecessor::find(path)
-        .with_context(|| format!("cannot ask at {} whether a gateway runs already", path.display()))?;
-    let Some(predecessor) = found else { return Ok((None, Inherited::new())) };
-    if !settings.takeover {
-        bail!(
-            "another Weir (process {}) runs with the admin socket {}; stop it, replace it with --takeover, or \
-             choose another --admin-socket",
-            predecessor.pid(),
-            settings.admin_socket.display()
-        );
+    // Each turn but the last meets a process that another one has replaced in the meantime.
+    for _ in 0..PREDECESSORS_MAX {
+        let found = Predecessor::find(path)
+            .with_context(|| format!("cannot ask at {} whether a gateway runs already", path.display()))?;
+        let Some(predecessor) = found else { return Ok((None, Inherited::new())) };
+        if !settings.takeover {
+            bail!(
+                "another Weir (process {}) runs with the admin socket {}; stop it, replace it with --takeover, \
+                 or choose another --admin-socket",
+                predecessor.pid(),
+                settings.admin_socket.display()
+            );
+        }
+        let taken = predecessor.take_sockets().with_context(|| {
+            format!("process {} does not hand its ports over; stop it and start again", predecessor.pid())
+        })?;
+        if let Some(inherited) = taken {
+            return Ok((Some(predecessor), inherited));
+        }
     }
-    let inherited = predecessor.take_sockets().with_context(|| {
-        format!("process {} does not hand its ports over; stop it and start again", predecessor.pid())
-    })?;
-    Ok((Some(predecessor), inherited))
+    bail!("{PREDECESSORS_MAX} other processes took over at {} meanwhile; start again", path.display())
 }
 
 async fn open_admin_port(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {

@@ -2,7 +2,8 @@
 //!
 //! The running process waits at a Unix socket beside its admin socket. The next one gets the very
 //! sockets that it listens with, accept queues included, says `done` when it serves, and only then
-//! does the old one drain. A next one that dies before `done` changes nothing.
+//! does the old one drain. A next one that dies before `done` changes nothing. Whoever asks after
+//! `done` hears `gone`, and asks again at the same path, where the new process waits by then.
 #![expect(unsafe_code, reason = "descriptors that arrive in a message become owned here")]
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -34,6 +35,7 @@ const DONE_WITHIN_SECONDS: i64 = 60;
 pub(super) const TAKEOVER: &[u8] = b"takeover";
 pub(super) const END: &[u8] = b"end";
 pub(super) const DONE: &[u8] = b"done";
+const GONE: &[u8] = b"gone";
 
 /// Where the process with this admin socket hands over.
 pub fn path_beside(admin_socket: &Path) -> PathBuf {
@@ -68,14 +70,18 @@ impl Predecessor {
         self.pid
     }
 
-    /// Its listening sockets. It keeps serving, too.
-    pub fn take_sockets(&self) -> io::Result<Inherited> {
+    /// Its listening sockets. It keeps serving, too. Nothing when another process has taken over
+    /// from it already, or it has ended.
+    pub fn take_sockets(&self) -> io::Result<Option<Inherited>> {
         send_message(&self.socket, TAKEOVER, &[])?;
         let mut inherited = Inherited::new();
         loop {
             let (text, sockets) = receive_message(&self.socket)?;
             if text == END {
-                return Ok(inherited);
+                return Ok(Some(inherited));
+            }
+            if text == GONE {
+                return Ok(None);
             }
             let address: SocketAddr = std::str::from_utf8(&text)
                 .ok()
@@ -100,22 +106,19 @@ pub struct HandoverServer {
 }
 
 impl HandoverServer {
-    /// Waits at `path`, in a thread of its own. A file that an earlier process left there is replaced.
+    /// Waits at `path`, in a thread of its own, from the moment that this returns. The socket of a
+    /// process before is replaced in one step: somebody always answers there.
     pub fn start(path: &Path, ports: Arc<Mutex<Ports>>, drain: DrainTrigger) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = seqpacket()?;
-        bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-        only_for_us(path)?;
-        listen(&listener, Backlog::new(4)?)?;
-        let listener = Arc::new(listener);
+        let listener = Arc::new(listen_in_place(path)?);
         let waiting = Arc::clone(&listener);
         std::thread::Builder::new().name("weir-handover".into()).spawn(move || {
+            let mut replaced = false;
             while let Ok(client) = accept_client(&waiting) {
-                match serve(&client, &ports) {
-                    Ok(true) => drain.start(Cause::Replaced),
+                match serve(&client, &ports, replaced) {
+                    Ok(true) => {
+                        replaced = true;
+                        drain.start(Cause::Replaced);
+                    }
                     Ok(false) => {}
                     Err(error) => tracing::warn!(%error, "a handover to a new process broke off: serving on"),
                 }
@@ -142,12 +145,31 @@ pub(super) fn inode(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|data| std::os::unix::fs::MetadataExt::ino(&data))
 }
 
+/// A socket that listens at `path`, in the place of what was there.
+fn listen_in_place(path: &Path) -> io::Result<OwnedFd> {
+    let mut made = path.as_os_str().to_owned();
+    made.push(format!(".{}", std::process::id()));
+    let made = PathBuf::from(made);
+    // Left by a process with the same number.
+    drop(std::fs::remove_file(&made));
+    let listener = seqpacket()?;
+    bind(listener.as_raw_fd(), &UnixAddr::new(&made)?)?;
+    only_for_us(&made)?;
+    listen(&listener, Backlog::new(4)?)?;
+    std::fs::rename(&made, path)?;
+    Ok(listener)
+}
+
 /// One next process. True when it has taken over.
-fn serve(client: &OwnedFd, ports: &Mutex<Ports>) -> io::Result<bool> {
+fn serve(client: &OwnedFd, ports: &Mutex<Ports>, replaced: bool) -> io::Result<bool> {
     setsockopt(client, ReceiveTimeout, &TimeVal::seconds(DONE_WITHIN_SECONDS))?;
     let (text, _) = receive_message(client)?;
     if text != TAKEOVER {
         // A process that only wanted to know who runs here.
+        return Ok(false);
+    }
+    if replaced {
+        send_message(client, GONE, &[])?;
         return Ok(false);
     }
     {
@@ -231,12 +253,32 @@ mod tests {
         let _server = HandoverServer::start(&path, ports, trigger).unwrap();
         let predecessor = Predecessor::find(&path).unwrap().unwrap();
         assert_eq!(predecessor.pid(), i32::try_from(std::process::id()).unwrap());
-        let inherited = predecessor.take_sockets().unwrap();
+        let inherited = predecessor.take_sockets().unwrap().unwrap();
         assert_eq!(inherited[&address].len(), 2);
         assert_eq!(inherited[&address][0].local_addr().unwrap(), address);
         assert!(!drain.is_started());
         predecessor.done().unwrap();
         assert_eq!(drain.started().await, Cause::Replaced);
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_a_process_that_is_replaced_finds_the_one_that_replaced_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_beside(&folder.path().join("admin.sock"));
+        let (address, ports) = serving();
+        let (trigger, mut drain) = drain::channel();
+        let _old = HandoverServer::start(&path, ports, trigger).unwrap();
+        let second = Predecessor::find(&path).unwrap().unwrap();
+        let third = Predecessor::find(&path).unwrap().unwrap();
+        second.take_sockets().unwrap().unwrap();
+        let (next_address, next_ports) = serving();
+        let (trigger, _drain) = drain::channel();
+        let _new = HandoverServer::start(&path, next_ports, trigger).unwrap();
+        second.done().unwrap();
+        assert_eq!(drain.started().await, Cause::Replaced);
+        assert!(third.take_sockets().unwrap().is_none());
+        let inherited = Predecessor::find(&path).unwrap().unwrap().take_sockets().unwrap().unwrap();
+        assert!(inherited.contains_key(&next_address) && !inherited.contains_key(&address));
     }
 
     #[test]
@@ -248,7 +290,7 @@ mod tests {
         let server = HandoverServer::start(&path, ports, trigger).unwrap();
         drop(Predecessor::find(&path).unwrap().unwrap().take_sockets().unwrap());
         let again = Predecessor::find(&path).unwrap().unwrap();
-        assert!(again.take_sockets().unwrap().contains_key(&address));
+        assert!(again.take_sockets().unwrap().unwrap().contains_key(&address));
         assert!(!drain.is_started());
         drop((again, server));
         assert!(Predecessor::find(&path).unwrap().is_none());
