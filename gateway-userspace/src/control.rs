@@ -219,6 +219,7 @@ fn same_but_slices(old: &ResourceSet, new: &ResourceSet) -> bool {
         && new.reference_grants.changes_since(&old.reference_grants).is_empty()
         && new.services.changes_since(&old.services).is_empty()
         && new.namespaces.changes_since(&old.namespaces).is_empty()
+        && new.nodes.changes_since(&old.nodes).is_empty()
 }
 
 /// What a configuration folder would serve, without serving it: statuses, and findings with line and

@@ -76,7 +76,7 @@ mod tests {
                 ObjectMeta { name: (*name).into(), namespace: "shop".into(), ..ObjectMeta::default() };
             let key = metadata.key();
             let object = CapturedPod { metadata, spec: CapturedPodSpec { netns: (*netns).into() } };
-            let origin = Origin { file: "pods.yaml".into(), line: 1 };
+            let origin = Origin::File { file: "pods.yaml".into(), line: 1 };
             objects.insert(key, Entry { origin, object: Arc::new(object) });
         }
         objects

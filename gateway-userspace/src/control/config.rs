@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod grpc_route;
 pub mod http_route;
 pub mod meta;
+pub mod node;
 pub mod pod;
 pub mod presence;
 pub mod reference_grant;

@@ -118,13 +118,13 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A finding about an object.
     pub fn on(severity: Severity, code: Code, id: &ObjectId, origin: &Origin) -> Self {
-        let known = !origin.file.is_empty();
+        let place = origin.place();
         Self {
             severity,
             code,
             object: Some(id.to_string()),
-            file: known.then(|| origin.file.to_string()),
-            line: known.then_some(origin.line),
+            file: place.map(|(file, _)| file.to_owned()),
+            line: place.map(|(_, line)| line),
             column: None,
             field: String::new(),
             message: String::new(),

@@ -1,6 +1,10 @@
 //! Where desired state comes from.
 
+mod decode;
 pub mod file;
+mod known_fields;
+mod object;
+mod tree;
 
 use std::sync::Arc;
 

@@ -1,8 +1,10 @@
 //! Pure: durations as the Gateway API writes them (GEP-2257).
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error};
+use serde::ser::{Serialize, Serializer};
 
 /// A GEP-2257 duration: one to four groups of up to five digits and a unit (`h`, `m`, `s`, `ms`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,9 +46,36 @@ impl<'de> Deserialize<'de> for GatewayDuration {
     }
 }
 
+impl Serialize for GatewayDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Text(self.0))
+    }
+}
+
+/// Groups from hours down, none that is zero.
+struct Text(Duration);
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let groups = [
+            (seconds / 3600, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+            (u64::from(self.0.subsec_millis()), "ms"),
+        ];
+        let mut nothing = true;
+        for (number, unit) in groups.into_iter().filter(|(number, _)| *number > 0) {
+            nothing = false;
+            write!(f, "{number}{unit}")?;
+        }
+        if nothing { f.write_str("0s") } else { Ok(()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{GatewayDuration, parse};
     use std::time::Duration;
 
     #[test]
@@ -56,6 +85,14 @@ mod tests {
         assert_eq!(parse("10s"), Some(Duration::from_secs(10)));
         for bad in ["", "s", "10", "1.5s", "-1s", "123456s", "1us", "1h1m1s1ms1s", " 1s"] {
             assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_written_as_it_can_be_read() {
+        for text in ["0s", "1h30m10s500ms", "10s", "250ms", "2h"] {
+            let duration = GatewayDuration(parse(text).unwrap());
+            assert_eq!(serde_json::to_string(&duration).unwrap(), format!("\"{text}\""));
         }
     }
 }

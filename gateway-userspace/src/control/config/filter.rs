@@ -1,11 +1,11 @@
 //! Pure: filters of routes and of their backends, as written.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::presence::Presence;
 
 /// HTTPRouteFilter and GRPCRouteFilter.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteFilter {
     /// Which of the fields below counts.
@@ -30,7 +30,7 @@ pub struct RouteFilter {
 }
 
 /// HTTPRouteFilterType.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum FilterType {
     /// Changes request headers.
     RequestHeaderModifier,
@@ -69,7 +69,7 @@ impl FilterType {
 }
 
 /// HTTPHeaderFilter.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct HeaderFilter {
     /// Replaces.
@@ -81,7 +81,7 @@ pub struct HeaderFilter {
 }
 
 /// HTTPHeader.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Header {
     /// Name.
     pub name: String,
@@ -90,7 +90,7 @@ pub struct Header {
 }
 
 /// HTTPRequestRedirectFilter.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RequestRedirect {
     /// `http` or `https`.
@@ -106,7 +106,7 @@ pub struct RequestRedirect {
 }
 
 /// HTTPURLRewriteFilter.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UrlRewrite {
     /// New host.
@@ -116,7 +116,7 @@ pub struct UrlRewrite {
 }
 
 /// HTTPPathModifier.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PathModifier {
     /// Which of the fields below counts.
@@ -129,7 +129,7 @@ pub struct PathModifier {
 }
 
 /// HTTPPathModifierType.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum PathModifierType {
     /// The whole path.
     ReplaceFullPath,

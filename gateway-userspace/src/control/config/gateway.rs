@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::meta::ObjectMeta;
 use super::presence::Presence;
 
 /// gateway.networking.k8s.io GatewayClass.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct GatewayClass {
     /// Cluster-scoped.
     pub metadata: ObjectMeta,
@@ -17,7 +17,7 @@ pub struct GatewayClass {
 }
 
 /// GatewayClassSpec.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayClassSpec {
     /// Who implements Gateways of this class.
@@ -29,7 +29,7 @@ pub struct GatewayClassSpec {
 }
 
 /// ParametersReference and LocalParametersReference.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct ParametersRef {
     /// API group.
     pub group: String,
@@ -42,7 +42,7 @@ pub struct ParametersRef {
 }
 
 /// gateway.networking.k8s.io Gateway.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Gateway {
     /// Namespaced.
     pub metadata: ObjectMeta,
@@ -51,7 +51,7 @@ pub struct Gateway {
 }
 
 /// GatewaySpec.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewaySpec {
     /// Name of the class.
@@ -72,7 +72,7 @@ pub struct GatewaySpec {
 }
 
 /// GatewayInfrastructure.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Infrastructure {
     /// Not read.
@@ -84,7 +84,7 @@ pub struct Infrastructure {
 }
 
 /// GatewaySpecAddress.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct GatewayAddress {
     /// `IPAddress` when absent.
     #[serde(rename = "type")]
@@ -95,7 +95,7 @@ pub struct GatewayAddress {
 }
 
 /// Listener.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
     /// Unique within the Gateway.
@@ -114,7 +114,7 @@ pub struct Listener {
 }
 
 /// AllowedRoutes.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AllowedRoutes {
     /// From which namespaces.
@@ -124,7 +124,7 @@ pub struct AllowedRoutes {
 }
 
 /// RouteNamespaces.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct RouteNamespaces {
     /// `Same` when absent.
@@ -134,7 +134,7 @@ pub struct RouteNamespaces {
 }
 
 /// FromNamespaces.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum FromNamespaces {
     /// Any namespace.
     All,
@@ -148,7 +148,7 @@ pub enum FromNamespaces {
 }
 
 /// RouteGroupKind.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct RouteGroupKind {
     /// `gateway.networking.k8s.io` when absent.
     pub group: Option<String>,
@@ -157,7 +157,7 @@ pub struct RouteGroupKind {
 }
 
 /// metav1.LabelSelector.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
     /// All must be there.
@@ -167,7 +167,7 @@ pub struct LabelSelector {
 }
 
 /// metav1.LabelSelectorRequirement.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct LabelRequirement {
     /// Label.
     pub key: String,
@@ -179,7 +179,7 @@ pub struct LabelRequirement {
 }
 
 /// metav1.LabelSelectorOperator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum LabelOperator {
     /// The label is one of the values.
     In,

@@ -1,6 +1,6 @@
 //! Pure: GRPCRoute.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::filter::RouteFilter;
 use super::meta::ObjectMeta;
@@ -8,7 +8,7 @@ use super::presence::Presence;
 use super::route::{BackendRef, NamedMatch, ParentRef, ValueMatchType};
 
 /// gateway.networking.k8s.io GRPCRoute.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct GrpcRoute {
     /// Namespaced.
     pub metadata: ObjectMeta,
@@ -18,7 +18,7 @@ pub struct GrpcRoute {
 }
 
 /// GRPCRouteSpec.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GrpcRouteSpec {
     /// Gateways and Services it attaches to.
@@ -32,7 +32,7 @@ pub struct GrpcRouteSpec {
 }
 
 /// GRPCRouteRule.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GrpcRouteRule {
     /// For humans, metrics and logs.
@@ -48,7 +48,7 @@ pub struct GrpcRouteRule {
 }
 
 /// GRPCRouteMatch: all of it must hold.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct GrpcRouteMatch {
     /// Any when absent.
@@ -58,7 +58,7 @@ pub struct GrpcRouteMatch {
 }
 
 /// GRPCMethodMatch.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct GrpcMethodMatch {
     /// How both are compared.

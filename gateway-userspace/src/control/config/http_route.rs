@@ -1,6 +1,6 @@
 //! Pure: HTTPRoute.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::duration::GatewayDuration;
 use super::filter::RouteFilter;
@@ -9,7 +9,7 @@ use super::presence::Presence;
 use super::route::{BackendRef, NamedMatch, ParentRef};
 
 /// gateway.networking.k8s.io HTTPRoute.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct HttpRoute {
     /// Namespaced.
     pub metadata: ObjectMeta,
@@ -19,7 +19,7 @@ pub struct HttpRoute {
 }
 
 /// HTTPRouteSpec.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRouteSpec {
     /// Gateways and Services it attaches to.
@@ -33,7 +33,7 @@ pub struct HttpRouteSpec {
 }
 
 /// HTTPRouteRule.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRouteRule {
     /// For humans, metrics and logs.
@@ -53,7 +53,7 @@ pub struct HttpRouteRule {
 }
 
 /// HTTPRouteMatch: all of it must hold.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRouteMatch {
     /// Prefix `/` when absent.
@@ -67,7 +67,7 @@ pub struct HttpRouteMatch {
 }
 
 /// HTTPPathMatch.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct HttpPathMatch {
     /// `PathPrefix` when absent.
@@ -78,7 +78,7 @@ pub struct HttpPathMatch {
 }
 
 /// PathMatchType.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum PathMatchType {
     /// The whole path.
     Exact,
@@ -90,7 +90,7 @@ pub enum PathMatchType {
 }
 
 /// HTTPRouteTimeouts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRouteTimeouts {
     /// The whole exchange.
@@ -100,7 +100,7 @@ pub struct HttpRouteTimeouts {
 }
 
 /// HTTPRouteRetry.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct HttpRouteRetry {
     /// Status codes that are repeated, 400 to 599.

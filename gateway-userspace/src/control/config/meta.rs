@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `namespace/name`; the namespace is empty for cluster-scoped kinds. Ordered as the Gateway API
 /// breaks ties: by `namespace/name`.
@@ -35,21 +35,42 @@ impl fmt::Display for ObjectKey {
 
 /// Where an object was written. Not part of the object: moving it within a file changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// Path as the user gave it, or empty for an object from an API server.
-    pub file: Arc<str>,
-    /// First line of the object, from 1; 0 where there is no file.
-    pub line: u32,
+pub enum Origin {
+    /// In a file.
+    File {
+        /// Path as the user gave it.
+        file: Arc<str>,
+        /// First line of the object, from 1.
+        line: u32,
+    },
+    /// In an API server, under its kind and key.
+    Api {
+        /// Which version of the object; 0 where the server's is not a number.
+        resource_version: u64,
+    },
+}
+
+impl Origin {
+    /// The file and line, where there is one.
+    pub fn place(&self) -> Option<(&str, u32)> {
+        match self {
+            Self::File { file, line } => Some((file, *line)),
+            Self::Api { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        match self {
+            Self::File { file, line } => write!(f, "{file}:{line}"),
+            Self::Api { resource_version } => write!(f, "resourceVersion {resource_version}"),
+        }
     }
 }
 
 /// The metadata that Weir acts on.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMeta {
     /// Name of the object.

@@ -1,11 +1,11 @@
 //! Pure: ReferenceGrant.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::meta::ObjectMeta;
 
 /// gateway.networking.k8s.io ReferenceGrant.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct ReferenceGrant {
     /// In the namespace of what may be referred to.
     pub metadata: ObjectMeta,
@@ -14,7 +14,7 @@ pub struct ReferenceGrant {
 }
 
 /// ReferenceGrantSpec.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ReferenceGrantSpec {
     /// Who may refer.
     pub from: Vec<ReferenceGrantFrom>,
@@ -23,7 +23,7 @@ pub struct ReferenceGrantSpec {
 }
 
 /// ReferenceGrantFrom.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ReferenceGrantFrom {
     /// API group.
     pub group: String,
@@ -34,7 +34,7 @@ pub struct ReferenceGrantFrom {
 }
 
 /// ReferenceGrantTo.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ReferenceGrantTo {
     /// API group; empty for core.
     pub group: String,

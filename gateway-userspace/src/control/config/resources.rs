@@ -9,6 +9,7 @@ use super::gateway::{Gateway, GatewayClass};
 use super::grpc_route::GrpcRoute;
 use super::http_route::HttpRoute;
 use super::meta::{ObjectKey, Origin};
+use super::node::Node;
 use super::reference_grant::ReferenceGrant;
 use super::service::{EndpointSlice, Namespace, Service};
 
@@ -31,6 +32,8 @@ pub enum Kind {
     EndpointSlice,
     /// v1 Namespace.
     Namespace,
+    /// v1 Node.
+    Node,
     /// weir.dev CapturedPod.
     CapturedPod,
 }
@@ -47,13 +50,14 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Namespace => "Namespace",
+            Self::Node => "Node",
             Self::CapturedPod => "CapturedPod",
         }
     }
 
     /// True for kinds whose objects live in a namespace.
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::GatewayClass | Self::Namespace)
+        !matches!(self, Self::GatewayClass | Self::Namespace | Self::Node)
     }
 }
 
@@ -173,6 +177,8 @@ pub struct ResourceSet {
     pub endpoint_slices: Objects<EndpointSlice>,
     /// Namespaces, by name.
     pub namespaces: Objects<Namespace>,
+    /// The node that this gateway runs on, by name; none where nobody tells.
+    pub nodes: Objects<Node>,
     /// Pods whose connects go through Weir, where no API server tells.
     pub captured_pods: Objects<CapturedPod>,
 }
@@ -196,6 +202,8 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     /// A Namespace.
     Namespace(Arc<Namespace>),
+    /// A Node.
+    Node(Arc<Node>),
     /// A CapturedPod.
     CapturedPod(Arc<CapturedPod>),
 }
@@ -212,6 +220,7 @@ impl Object {
             (Self::Service(a), Self::Service(b)) => Arc::ptr_eq(a, b),
             (Self::EndpointSlice(a), Self::EndpointSlice(b)) => Arc::ptr_eq(a, b),
             (Self::Namespace(a), Self::Namespace(b)) => Arc::ptr_eq(a, b),
+            (Self::Node(a), Self::Node(b)) => Arc::ptr_eq(a, b),
             (Self::CapturedPod(a), Self::CapturedPod(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
@@ -230,6 +239,7 @@ impl ResourceSet {
             Object::Service(object) => self.services.insert(key, Entry { origin, object }),
             Object::EndpointSlice(object) => self.endpoint_slices.insert(key, Entry { origin, object }),
             Object::Namespace(object) => self.namespaces.insert(key, Entry { origin, object }),
+            Object::Node(object) => self.nodes.insert(key, Entry { origin, object }),
             Object::CapturedPod(object) => self.captured_pods.insert(key, Entry { origin, object }),
         }
     }
@@ -246,6 +256,7 @@ impl ResourceSet {
             Kind::Service => self.services.remove(key),
             Kind::EndpointSlice => self.endpoint_slices.remove(key),
             Kind::Namespace => self.namespaces.remove(key),
+            Kind::Node => self.nodes.remove(key),
             Kind::CapturedPod => self.captured_pods.remove(key),
         }
     }
@@ -262,6 +273,7 @@ impl ResourceSet {
             Kind::Service => self.services.get(key).map(|e| &e.origin),
             Kind::EndpointSlice => self.endpoint_slices.get(key).map(|e| &e.origin),
             Kind::Namespace => self.namespaces.get(key).map(|e| &e.origin),
+            Kind::Node => self.nodes.get(key).map(|e| &e.origin),
             Kind::CapturedPod => self.captured_pods.get(key).map(|e| &e.origin),
         }
     }
@@ -276,6 +288,7 @@ impl ResourceSet {
             + self.services.len()
             + self.endpoint_slices.len()
             + self.namespaces.len()
+            + self.nodes.len()
             + self.captured_pods.len()
     }
 

@@ -1,6 +1,6 @@
 //! Pure: what HTTPRoute and GRPCRoute share: parents, backends and the ways to match a value.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::filter::RouteFilter;
 
@@ -8,7 +8,7 @@ use super::filter::RouteFilter;
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
 /// ParentReference.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentRef {
     /// `gateway.networking.k8s.io` when absent; empty for a Service.
@@ -26,7 +26,7 @@ pub struct ParentRef {
 }
 
 /// BackendObjectReference with a weight: HTTPBackendRef and GRPCBackendRef.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct BackendRef {
     /// Core when absent or empty.
     pub group: Option<String>,
@@ -46,7 +46,7 @@ pub struct BackendRef {
 }
 
 /// HTTPHeaderMatch, GRPCHeaderMatch and HTTPQueryParamMatch.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct NamedMatch {
     /// How the value is compared.
     #[serde(rename = "type", default)]
@@ -58,7 +58,7 @@ pub struct NamedMatch {
 }
 
 /// HeaderMatchType and QueryParamMatchType.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum ValueMatchType {
     /// The whole value.
     #[default]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::meta::ObjectMeta;
 use super::presence::Presence;
@@ -12,14 +12,14 @@ use super::presence::Presence;
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// v1 Namespace.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Namespace {
     /// Cluster-scoped; its labels are what selectors look at.
     pub metadata: ObjectMeta,
 }
 
 /// v1 Service.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Service {
     /// Namespaced.
     pub metadata: ObjectMeta,
@@ -29,7 +29,7 @@ pub struct Service {
 }
 
 /// ServiceSpec.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceSpec {
     /// `ClusterIP` when absent.
@@ -58,7 +58,7 @@ pub struct ServiceSpec {
 }
 
 /// ServicePort.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServicePort {
     /// Must be there with more than one port.
@@ -82,6 +82,15 @@ pub enum IntOrString {
     Int(u16),
     /// A name.
     String(String),
+}
+
+impl Serialize for IntOrString {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Int(number) => serializer.serialize_u16(*number),
+            Self::String(name) => serializer.serialize_str(name),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for IntOrString {
@@ -115,7 +124,7 @@ impl<'de> Deserialize<'de> for IntOrString {
 }
 
 /// discovery.k8s.io EndpointSlice.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointSlice {
     /// The label `kubernetes.io/service-name` names the Service.
@@ -138,7 +147,7 @@ impl EndpointSlice {
 }
 
 /// AddressType.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum AddressType {
     /// IPv4 addresses.
     IPv4,
@@ -150,7 +159,7 @@ pub enum AddressType {
 }
 
 /// Endpoint of an EndpointSlice.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SliceEndpoint {
     /// The first one counts (they are interchangeable).
@@ -172,7 +181,7 @@ pub struct SliceEndpoint {
 }
 
 /// EndpointConditions; absent means what the API says for each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct EndpointConditions {
     /// True when absent.
@@ -184,7 +193,7 @@ pub struct EndpointConditions {
 }
 
 /// ObjectReference of an endpoint.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct TargetRef {
     /// `Pod` as a rule.
@@ -198,7 +207,7 @@ pub struct TargetRef {
 }
 
 /// EndpointPort.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlicePort {
     /// Name of the Service port; absent or empty for an unnamed one.

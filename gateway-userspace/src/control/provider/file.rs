@@ -3,15 +3,12 @@
 //! A thread of its own reads, so that a large folder delays nothing else. What is broken keeps its
 //! last good version; what is gone is gone.
 
-mod decode;
 mod documents;
 mod folder;
 mod holdings;
-mod known_fields;
 mod parse;
 mod reader;
 mod settle;
-mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

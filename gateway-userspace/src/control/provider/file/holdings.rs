@@ -94,7 +94,7 @@ impl Holdings {
         let held = first.and_then(|file| Some((file, self.files.get(file)?.objects.get(&id)?)));
         match held {
             Some((file, held)) => {
-                let origin = Origin { file: Arc::clone(file), line: held.line };
+                let origin = Origin::File { file: Arc::clone(file), line: held.line };
                 self.set.insert(id.key.clone(), origin, held.object.clone());
             }
             None => {

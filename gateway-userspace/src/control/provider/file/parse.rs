@@ -1,18 +1,13 @@
 //! Pure: from one YAML document to objects, or to what is wrong with them.
 
-use std::sync::Arc;
-
-use serde::de::DeserializeOwned;
-
-use super::decode::{Complaint, decode};
 use super::documents;
-use super::known_fields::is_known;
-use super::tree::{self, Node, Place, Value};
-use crate::control::config::meta::{ObjectKey, ObjectMeta};
+use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Kind, Object, ObjectId};
 use crate::control::config::route::GATEWAY_GROUP;
-use crate::control::config::validate;
 use crate::control::diagnostic::{Code, Diagnostic, Severity};
+use crate::control::provider::decode::Complaint;
+use crate::control::provider::object::{self, Reading};
+use crate::control::provider::tree::{self, Node, Place, Value};
 
 /// Where objects are that name no namespace.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -64,54 +59,8 @@ pub(super) fn locate(text: &str, line: u32, field: &str) -> Option<(u32, u32)> {
         Some(items) => items.iter().find(|item| item.place.line == line)?,
         None => &node,
     };
-    let place = place_of(object, field);
+    let place = object.place_of(field);
     Some((place.line + document.lines_before, place.column))
-}
-
-/// The place of a field like `spec.rules[0].backendRefs[1].port`, or of the nearest one above it.
-fn place_of(object: &Node, field: &str) -> Place {
-    let mut node = object;
-    let mut place = object.place;
-    for part in path_parts(field) {
-        let next = match (&node.value, part) {
-            (Value::Map(fields), Part::Name(name)) => {
-                fields.iter().find(|f| f.key == name).map(|f| (&f.node, f.place))
-            }
-            (Value::List(items), Part::Index(index)) => items.get(index).map(|item| (item, item.place)),
-            _ => None,
-        };
-        let Some((below, at)) = next else { break };
-        (node, place) = (below, at);
-    }
-    place
-}
-
-enum Part<'a> {
-    Name(&'a str),
-    Index(usize),
-}
-
-/// `a.b[0].c[d.e/f]` is a, b, 0, c, d.e/f.
-fn path_parts(field: &str) -> Vec<Part<'_>> {
-    let mut parts = Vec::new();
-    let mut rest = field;
-    while !rest.is_empty() {
-        if let Some((inside, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
-            parts.push(inside.parse().map_or(Part::Name(inside), Part::Index));
-            rest = after.strip_prefix('.').unwrap_or(after);
-            continue;
-        }
-        let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        let (name, after) = rest.split_at(end);
-        parts.push(Part::Name(name));
-        // A stray `[` without its `]` ends the path.
-        rest = match after.strip_prefix('.') {
-            Some(after) => after,
-            None if after.contains(']') => after,
-            None => "",
-        };
-    }
-    parts
 }
 
 /// The objects of a `List`.
@@ -175,61 +124,14 @@ impl Parsed {
     }
 
     fn decode(&mut self, id: &ObjectId, node: &Node) -> Option<Object> {
-        match id.kind {
-            Kind::GatewayClass => {
-                self.typed(id, node, |o| &mut o.metadata, validate::nothing, Object::GatewayClass)
-            }
-            Kind::Gateway => self.typed(id, node, |o| &mut o.metadata, validate::gateway, Object::Gateway),
-            Kind::HttpRoute => {
-                self.typed(id, node, |o| &mut o.metadata, validate::http_route, Object::HttpRoute)
-            }
-            Kind::GrpcRoute => {
-                self.typed(id, node, |o| &mut o.metadata, validate::grpc_route, Object::GrpcRoute)
-            }
-            Kind::ReferenceGrant => {
-                self.typed(id, node, |o| &mut o.metadata, validate::nothing, Object::ReferenceGrant)
-            }
-            Kind::Service => self.typed(id, node, |o| &mut o.metadata, validate::service, Object::Service),
-            Kind::EndpointSlice => {
-                self.typed(id, node, |o| &mut o.metadata, validate::nothing, Object::EndpointSlice)
-            }
-            Kind::Namespace => {
-                self.typed(id, node, |o| &mut o.metadata, validate::nothing, Object::Namespace)
-            }
-            Kind::CapturedPod => {
-                self.typed(id, node, |o| &mut o.metadata, validate::nothing, Object::CapturedPod)
-            }
-        }
-    }
-
-    fn typed<T: DeserializeOwned>(
-        &mut self,
-        id: &ObjectId,
-        node: &Node,
-        metadata: fn(&mut T) -> &mut ObjectMeta,
-        validate: fn(&T) -> Vec<validate::Violation>,
-        wrap: fn(Arc<T>) -> Object,
-    ) -> Option<Object> {
-        let (result, unknown) = decode::<T>(node);
-        for complaint in unknown.into_iter().filter(|c| !is_known(id.kind, &c.field)) {
+        let Reading { object, unknown, wrong } = object::read(id, node);
+        for complaint in unknown {
             self.complain(Severity::Warning, Code::UnknownField, id, complaint);
         }
-        let mut object = match result {
-            Ok(object) => object,
-            Err(complaint) => {
-                self.complain(Severity::Error, Code::InvalidObject, id, complaint);
-                return None;
-            }
-        };
-        metadata(&mut object).namespace = id.key.namespace.to_string();
-        let violations = validate(&object);
-        let broken = !violations.is_empty();
-        for validate::Violation { field, message, fix } in violations {
-            let place = place_of(node, &field);
-            let complaint = Complaint { field, place, message, fix };
+        for complaint in wrong {
             self.complain(Severity::Error, Code::InvalidObject, id, complaint);
         }
-        (!broken).then(|| wrap(Arc::new(object)))
+        object
     }
 
     fn complain(&mut self, severity: Severity, code: Code, id: &ObjectId, complaint: Complaint) {

@@ -74,6 +74,24 @@ fn one_line(text: &str) -> String {
 }
 
 impl Node {
+    /// The place of a field like `spec.rules[0].backendRefs[1].port`, or of the nearest one above it.
+    pub(super) fn place_of(&self, field: &str) -> Place {
+        let mut node = self;
+        let mut place = self.place;
+        for part in path_parts(field) {
+            let next = match (&node.value, part) {
+                (Value::Map(fields), Part::Name(name)) => {
+                    fields.iter().find(|f| f.key == name).map(|f| (&f.node, f.place))
+                }
+                (Value::List(items), Part::Index(index)) => items.get(index).map(|item| (item, item.place)),
+                _ => None,
+            };
+            let Some((below, at)) = next else { break };
+            (node, place) = (below, at);
+        }
+        place
+    }
+
     /// The value of a field of a map.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
@@ -89,6 +107,34 @@ impl Node {
             _ => None,
         }
     }
+}
+
+enum Part<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+/// `a.b[0].c[d.e/f]` is a, b, 0, c, d.e/f.
+fn path_parts(field: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut rest = field;
+    while !rest.is_empty() {
+        if let Some((inside, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+            parts.push(inside.parse().map_or(Part::Name(inside), Part::Index));
+            rest = after.strip_prefix('.').unwrap_or(after);
+            continue;
+        }
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        parts.push(Part::Name(name));
+        // A stray `[` without its `]` ends the path.
+        rest = match after.strip_prefix('.') {
+            Some(after) => after,
+            None if after.contains(']') => after,
+            None => "",
+        };
+    }
+    parts
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -39,7 +39,7 @@ pub(super) fn is_known(kind: Kind, path: &str) -> bool {
     }
     match kind {
         Kind::Service => path.strip_prefix("spec.").is_some_and(|name| SERVICE.contains(&name)),
-        Kind::Namespace => path == "spec",
+        Kind::Namespace | Kind::Node => path == "spec",
         Kind::EndpointSlice => {
             [".targetRef.apiVersion", ".targetRef.resourceVersion", ".targetRef.fieldPath"]
                 .iter()
