@@ -14,6 +14,7 @@ pub mod ebpf;
 pub mod explain;
 pub mod limits;
 pub mod memory;
+pub mod persistent;
 pub mod proxy;
 pub mod readiness;
 pub mod reason;

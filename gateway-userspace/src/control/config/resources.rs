@@ -1,6 +1,5 @@
 //! Pure: everything that is desired at one moment, by kind and key.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use super::meta::{ObjectKey, Origin};
 use super::node::Node;
 use super::reference_grant::ReferenceGrant;
 use super::service::{EndpointSlice, Namespace, Service};
+use crate::persistent::OrderedMap;
 
 /// The kinds that Weir reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,26 +91,41 @@ pub struct Entry<T> {
     pub object: Arc<T>,
 }
 
+impl<T: PartialEq> Entry<T> {
+    fn is_same_object(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.object, &other.object) || self.object == other.object
+    }
+}
+
 impl<T> Clone for Entry<T> {
     fn clone(&self) -> Self {
         Self { origin: self.origin.clone(), object: Arc::clone(&self.object) }
     }
 }
 
-/// The objects of one kind. Cheap to clone; a change copies the map, not the objects.
+/// The objects of one kind. Cheap to clone; a change copies a small part of the map, and no object.
 #[derive(Debug)]
-pub struct Objects<T>(Arc<BTreeMap<ObjectKey, Entry<T>>>);
+pub struct Objects<T>(OrderedMap<ObjectKey, Entry<T>>);
 
 impl<T> Default for Objects<T> {
     fn default() -> Self {
-        Self(Arc::default())
+        Self(OrderedMap::default())
     }
 }
 
 impl<T> Clone for Objects<T> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(self.0.clone())
     }
+}
+
+/// How an object of a set differs from that of another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Difference {
+    /// Which object.
+    pub key: ObjectKey,
+    /// False when it is only written somewhere else.
+    pub object: bool,
 }
 
 impl<T: PartialEq> Objects<T> {
@@ -136,25 +151,27 @@ impl<T: PartialEq> Objects<T> {
 
     /// Adds or replaces one.
     pub fn insert(&mut self, key: ObjectKey, entry: Entry<T>) {
-        Arc::make_mut(&mut self.0).insert(key, entry);
+        self.0.insert(key, entry);
     }
 
     /// Takes one out.
     pub fn remove(&mut self, key: &ObjectKey) {
-        if self.0.contains_key(key) {
-            Arc::make_mut(&mut self.0).remove(key);
-        }
+        self.0.remove(key);
     }
 
     /// Keys that were added, removed or whose object differs. Where it was written does not count.
     pub fn changes_since(&self, old: &Self) -> Vec<ObjectKey> {
-        if Arc::ptr_eq(&self.0, &old.0) {
-            return Vec::new();
-        }
-        let same = |a: &Entry<T>, b: &Entry<T>| Arc::ptr_eq(&a.object, &b.object) || a.object == b.object;
-        let changed = self.iter().filter(|(key, new)| !old.get(key).is_some_and(|o| same(o, new)));
-        let removed = old.iter().filter(|(key, _)| self.get(key).is_none());
-        changed.chain(removed).map(|(key, _)| key.clone()).collect()
+        self.0.changes_since(&old.0, Entry::is_same_object).into_iter().map(|(key, ..)| key.clone()).collect()
+    }
+
+    /// The same, and those that are written somewhere else now. Costs what the sets do not share.
+    pub fn differences(&self, old: &Self) -> Vec<Difference> {
+        let same = |a: &Entry<T>, b: &Entry<T>| a.origin == b.origin && a.is_same_object(b);
+        let changes = self.0.changes_since(&old.0, same).into_iter();
+        let moved = |was: Option<&Entry<T>>, is: Option<&Entry<T>>| {
+            was.zip(is).is_some_and(|(was, is)| was.is_same_object(is))
+        };
+        changes.map(|(key, was, is)| Difference { key: key.clone(), object: !moved(was, is) }).collect()
     }
 }
 
