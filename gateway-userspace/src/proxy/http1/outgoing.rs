@@ -1,5 +1,6 @@
 //! What waits to be written to one HTTP/1 connection: small pieces in one buffer, at most one large one by reference.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,12 @@ const COPIED_BYTES_MAX: usize = 4096;
 /// Above this nothing more is taken before something was written.
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// A head and a small body fit.
-const BUFFER_BYTES: usize = 1024;
+const BUFFER_BYTES: usize = 4096;
+
+thread_local! {
+    /// The buffer of the thread's connections that have nothing to write: that is most of them, most of the time.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Bytes on their way to the socket.
 #[derive(Debug, Default)]
@@ -36,6 +42,7 @@ impl Outgoing {
     /// Where heads and small pieces are put. Only before a large piece waits: see `is_full`.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.buffer.capacity() == 0 {
+            self.buffer = SPARE.take();
             self.buffer.reserve(BUFFER_BYTES);
         }
         &mut self.buffer
@@ -81,7 +88,7 @@ impl Outgoing {
         chunked::put_end(self.buffer(), trailers);
     }
 
-    /// Writes until nothing is left. Keeps no more than a small buffer then.
+    /// Writes until nothing is left. Keeps no buffer then.
     ///
     /// # Errors
     /// What the socket said.
@@ -100,7 +107,9 @@ impl Outgoing {
             }
             self.advance(length);
         }
-        if self.buffer.capacity() > BUFFER_BYTES {
+        if (1..=BUFFER_BYTES_MAX).contains(&self.buffer.capacity()) {
+            SPARE.set(std::mem::take(&mut self.buffer));
+        } else {
             self.buffer = Vec::new();
         }
         Poll::Ready(Ok(()))
