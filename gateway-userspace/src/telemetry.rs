@@ -153,7 +153,7 @@ impl Telemetry {
         for worker in workers {
             worker.ring.take(records);
             some |= !records.is_empty();
-            let records: Vec<_> = records.drain(..).map(|r| Arc::new(r.compacted())).collect();
+            let records: Vec<_> = records.drain(..).map(Arc::new).collect();
             let lines: Vec<_> = records.iter().filter(|r| self.log.wants(r)).map(Arc::clone).collect();
             if !lines.is_empty() {
                 self.log.submit(lines);

@@ -70,7 +70,7 @@ fn route_record_and_backend_see_one_spelling_of_a_path_and_what_could_be_two_is_
             assert_eq!(seen.split('?').next(), Some(path), "{spelling}");
             let record = wait_for("the record", LONGEST, || data_plane.records().pop()).unwrap();
             let matched = record.rule.map(|rule| rule.0);
-            assert_eq!((matched, &record.path[..]), (Some(rule), path.as_bytes()), "{spelling}");
+            assert_eq!((matched, record.text.path()), (Some(rule), path.as_bytes()), "{spelling}");
         }
     }
 }

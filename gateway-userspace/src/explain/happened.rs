@@ -13,7 +13,9 @@ pub fn happened(record: &Record, world: &World<'_>) -> Explanation {
     });
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let call = match &record.method {
-        Some(method) => format!("{method} http://{}{}", text(&record.authority), text(&record.path)),
+        Some(method) => {
+            format!("{method} http://{}{}", text(record.text.authority()), text(record.text.path()))
+        }
         None => format!("connection to {}", record.destination),
     };
     let spoken = match record.protocol {

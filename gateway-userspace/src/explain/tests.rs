@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
@@ -20,6 +19,7 @@ use crate::snapshot::store::EndpointSlot;
 use crate::telemetry::endpoint_state::{Ejection, EndpointState};
 use crate::telemetry::pods::PodName;
 use crate::telemetry::recent::Recent;
+use crate::telemetry::record::text::Text;
 use crate::telemetry::record::{PodId, Record, example};
 
 fn cluster(directory: &Directory, service: &str, port: u16, endpoints: &[u8]) -> Arc<Cluster> {
@@ -326,7 +326,7 @@ fn a_record_of_a_pod_and_service_that_are_gone_can_still_be_shown() {
         frontend: Some(ClusterId(77)),
         cluster: Some(ClusterId(77)),
         rule: None,
-        path: Bytes::from_static(b"/\xff"),
+        text: Text::new(b"cart.shop", b"/\xff", b""),
         ..example()
     };
     let explanation = shop.within(|world| happened(&gone, world));

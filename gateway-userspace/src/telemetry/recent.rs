@@ -32,7 +32,7 @@ impl Recent {
     pub fn find(&self, id: &str) -> Option<Arc<Record>> {
         let trace = parse_trace_id(id);
         let same = |r: &&Arc<Record>| {
-            r.request_id == id.as_bytes() && !id.is_empty() || trace.is_some() && r.trace_id == trace
+            r.text.request_id() == id.as_bytes() && !id.is_empty() || trace.is_some() && r.trace_id == trace
         };
         self.records.iter().rev().find(same).map(Arc::clone)
     }
@@ -54,10 +54,10 @@ fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::record::example;
+    use crate::telemetry::record::{example, said};
 
     fn record(id: &str, trace: Option<[u8; 16]>) -> Arc<Record> {
-        Arc::new(Record { request_id: id.to_owned().into(), trace_id: trace, ..example() })
+        Arc::new(Record { text: said("cart.shop", "/items", "curl/8", id), trace_id: trace, ..example() })
     }
 
     #[test]
@@ -65,8 +65,8 @@ mod tests {
         let mut recent = Recent::new(10);
         recent.push(record("a", Some([0xab; 16])));
         recent.push(record("b", None));
-        assert_eq!(recent.find("b").unwrap().request_id, "b");
-        assert_eq!(recent.find(&"ab".repeat(16)).unwrap().request_id, "a");
+        assert_eq!(recent.find("b").unwrap().text.request_id(), b"b");
+        assert_eq!(recent.find(&"ab".repeat(16)).unwrap().text.request_id(), b"a");
         assert!(recent.find(&"AB".repeat(16)).is_some());
         assert!(recent.find("").is_none() && recent.find("c").is_none());
     }
@@ -79,6 +79,6 @@ mod tests {
         }
         assert!(recent.find("6").is_none());
         assert!(recent.find("7").is_some());
-        assert_eq!(recent.iter().next().unwrap().request_id, "9");
+        assert_eq!(recent.iter().next().unwrap().text.request_id(), b"9");
     }
 }

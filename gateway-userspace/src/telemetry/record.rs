@@ -1,11 +1,13 @@
 //! Pure: the record of one request or one relayed connection.
 
+pub mod text;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 
+use self::text::Text;
 use crate::reason::Reason;
 use crate::snapshot::cluster::ClusterId;
 use crate::snapshot::router::RuleId;
@@ -29,7 +31,7 @@ pub enum Protocol {
     Tcp,
 }
 
-/// One request, or one relayed TCP connection. No names: ids and bytes that cost no copy of text.
+/// One request, or one relayed TCP connection. No names but the client's own: ids.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// When it began.
@@ -60,10 +62,8 @@ pub struct Record {
     pub upstream_duration: Option<Duration>,
     /// `None` for TCP.
     pub method: Option<Method>,
-    /// `:authority` or Host as the client sent it, cut to `Limits::log_field_bytes`.
-    pub authority: Bytes,
-    /// Path without query, in its normal form, cut to `Limits::log_field_bytes`.
-    pub path: Bytes,
+    /// Authority, path and user agent, each cut to `Limits::log_field_bytes`; request id, cut to 128 bytes.
+    pub text: Text,
     /// Status sent to the client; `None` for TCP.
     pub status: Option<StatusCode>,
     /// `grpc-status`, when the answer had one.
@@ -74,12 +74,8 @@ pub struct Record {
     pub bytes_received: u64,
     /// Body bytes to the client.
     pub bytes_sent: u64,
-    /// `x-request-id`, cut to 128 bytes; made by us when absent.
-    pub request_id: Bytes,
     /// Trace id of `traceparent`, when the client sent a valid one.
     pub trace_id: Option<[u8; 16]>,
-    /// User agent, cut.
-    pub user_agent: Bytes,
 }
 
 impl Record {
@@ -106,28 +102,14 @@ impl Record {
             attempts: 0,
             upstream_duration: None,
             method: None,
-            authority: Bytes::new(),
-            path: Bytes::new(),
+            text: Text::default(),
             status: None,
             grpc_status: None,
             reason: None,
             bytes_received: 0,
             bytes_sent: 0,
-            request_id: Bytes::new(),
             trace_id: None,
-            user_agent: Bytes::new(),
         }
-    }
-
-    /// Owns its bytes, in one piece: what a worker made may still hold on to whole read buffers.
-    pub fn compacted(mut self) -> Self {
-        let total = self.authority.len() + self.path.len() + self.request_id.len() + self.user_agent.len();
-        let mut all = BytesMut::with_capacity(total);
-        for field in [&mut self.authority, &mut self.path, &mut self.request_id, &mut self.user_agent] {
-            all.extend_from_slice(field);
-            *field = all.split().freeze();
-        }
-        self
     }
 
     /// True for what an operator wants to see first: refused, failed, or answered with an error.
@@ -155,6 +137,14 @@ pub trait Observe {
     fn rejected(&self, reason: Reason);
 }
 
+/// What a request says, for tests.
+#[cfg(test)]
+pub(crate) fn said(authority: &str, path: &str, user_agent: &str, request_id: &str) -> Text {
+    let mut text = Text::new(authority.as_bytes(), path.as_bytes(), user_agent.as_bytes());
+    text.set_request_id(request_id.as_bytes());
+    text
+}
+
 /// A request that went well, for tests to vary.
 #[cfg(test)]
 pub(crate) fn example() -> Record {
@@ -173,30 +163,12 @@ pub(crate) fn example() -> Record {
         attempts: 1,
         upstream_duration: Some(Duration::from_micros(1200)),
         method: Some(Method::GET),
-        authority: Bytes::from_static(b"cart.shop"),
-        path: Bytes::from_static(b"/items"),
+        text: said("cart.shop", "/items", "curl/8", "r-1"),
         status: Some(StatusCode::OK),
         grpc_status: None,
         reason: None,
         bytes_received: 0,
         bytes_sent: 12,
-        request_id: Bytes::from_static(b"r-1"),
         trace_id: None,
-        user_agent: Bytes::from_static(b"curl/8"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_compacted_record_says_the_same_and_holds_no_foreign_buffer() {
-        let buffer = Bytes::from(vec![b'x'; 64 * 1024]);
-        let record = Record { path: buffer.slice(10..20), user_agent: buffer.slice(30..40), ..example() };
-        let compacted = record.compacted();
-        assert_eq!(compacted.path, "xxxxxxxxxx");
-        assert_eq!((&compacted.authority[..], &compacted.request_id[..]), (&b"cart.shop"[..], &b"r-1"[..]));
-        assert!(buffer.try_into_mut().is_ok(), "the record still refers to the buffer");
     }
 }

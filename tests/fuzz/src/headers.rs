@@ -20,7 +20,7 @@ pub(crate) fn headers(data: &[u8]) {
     trailers(given.clone());
     cookies(given.clone());
     let mut map = given;
-    let id = headers::ensure_request_id(&mut map, u128::from_le_bytes([7; 16]));
+    let id = headers::ensure_request_id(&mut map, u128::from_le_bytes([7; 16])).to_vec();
     assert_eq!(map["x-request-id"].as_bytes(), id);
     assert!((1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic), "{id:?}");
 }

@@ -6,6 +6,7 @@ pub mod authority;
 pub mod forwarded;
 
 use bytes::Bytes;
+use http::header::Entry;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT,
     FORWARDED, HOST, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -266,15 +267,17 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 
 /// The request's id: what the client sent when that is short and harmless, else a new one, which
 /// `random` makes (a version 4 UUID). Either way the request then carries it.
-pub fn ensure_request_id(headers: &mut HeaderMap, random: u128) -> Bytes {
-    if let Some(value) = headers.get(X_REQUEST_ID).filter(|value| is_request_id(value.as_bytes())) {
-        return Bytes::copy_from_slice(value.as_bytes());
-    }
-    let id = new_request_id(random);
-    if let Ok(value) = HeaderValue::from_maybe_shared(id.clone()) {
-        headers.insert(X_REQUEST_ID, value);
-    }
-    id
+pub fn ensure_request_id(headers: &mut HeaderMap, random: u128) -> &[u8] {
+    let id = match headers.entry(X_REQUEST_ID) {
+        Entry::Occupied(mut entry) => {
+            if !is_request_id(entry.get().as_bytes()) {
+                entry.insert(new_request_id(random));
+            }
+            entry.into_mut()
+        }
+        Entry::Vacant(entry) => entry.insert(new_request_id(random)),
+    };
+    id.as_bytes()
 }
 
 fn is_request_id(value: &[u8]) -> bool {
@@ -285,16 +288,14 @@ fn is_request_id(value: &[u8]) -> bool {
 }
 
 /// RFC 9562 5.4.
-fn new_request_id(random: u128) -> Bytes {
+fn new_request_id(random: u128) -> HeaderValue {
     let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let mut text = String::with_capacity(36);
-    for (index, shift) in (0..128).step_by(4).rev().enumerate() {
-        if matches!(index, 8 | 12 | 16 | 20) {
-            text.push('-');
-        }
-        text.push(char::from(b"0123456789abcdef"[(bits >> shift) as usize & 0xf]));
+    let mut text = [b'-'; 36];
+    let digits = text.iter_mut().enumerate().filter(|(index, _)| !matches!(index, 8 | 13 | 18 | 23));
+    for ((_, digit), shift) in digits.zip((0..128).step_by(4).rev()) {
+        *digit = b"0123456789abcdef"[(bits >> shift) as usize & 0xf];
     }
-    Bytes::from(text)
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// W3C Trace Context, as far as a gateway reads it; the headers themselves pass untouched.

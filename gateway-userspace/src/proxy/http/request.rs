@@ -3,8 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 
 use super::body::{Relayed, ResponseBody};
@@ -24,6 +23,7 @@ use crate::reason::Reason;
 use crate::snapshot::cluster::{Cluster, UpstreamProtocol};
 use crate::snapshot::filter::Filter;
 use crate::snapshot::router::{RequestHead, Rule, Timeouts};
+use crate::telemetry::record::text::Text;
 use crate::telemetry::record::{Protocol, Record};
 
 /// What a request's scheme is: TLS is not spoken downstream.
@@ -55,14 +55,18 @@ fn describe(record: &mut Record, parts: &request::Parts, is_grpc: bool, bytes_ma
     if is_grpc && record.protocol == Protocol::Http2 {
         record.protocol = Protocol::Grpc;
     }
-    let cut = |text: &[u8]| Bytes::copy_from_slice(&text[..text.len().min(bytes_max)]);
-    let host = parts.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
+    let cut = |text| cut(text, bytes_max);
+    let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     record.method = Some(parts.method.clone());
-    record.authority = authority.or(host).map(cut).unwrap_or_default();
-    record.user_agent = parts.headers.get(USER_AGENT).map(|value| cut(value.as_bytes())).unwrap_or_default();
-    record.path = cut(parts.uri.path().as_bytes());
+    let user_agent = parts.headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+    let path = parts.uri.path().as_bytes();
+    record.text = Text::new(cut(authority.or(host).unwrap_or_default()), cut(path), cut(user_agent));
     record.trace_id = headers::trace_context(&parts.headers).map(|trace| trace.trace_id);
+}
+
+fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
+    &text[..text.len().min(bytes_max)]
 }
 
 /// A request and what it is served by.
@@ -137,7 +141,7 @@ impl<'a> Exchange<'a> {
         let target = parts.uri.path_and_query().map(path::normalize_target);
         if let Some(normal) = target.transpose().map_err(|_| Refusal::Path)?.flatten() {
             let mut uri = std::mem::take(&mut parts.uri).into_parts();
-            recorder.record.path = Bytes::copy_from_slice(normal.path().as_bytes());
+            recorder.record.text.set_path(cut(normal.path().as_bytes(), limits.log_field_bytes));
             uri.path_and_query = Some(normal);
             parts.uri = http::Uri::from_parts(uri).map_err(|_| Refusal::Path)?;
         }
@@ -160,10 +164,11 @@ impl<'a> Exchange<'a> {
         {
             return Err(Reason::Loop.into());
         }
-        let authority = String::from_utf8_lossy(&recorder.record.authority);
+        let authority = String::from_utf8_lossy(recorder.record.text.authority());
         recorder.record.client =
             forwarded::set_forwarded(&mut parts.headers, forwarded, peer.ip(), SCHEME, &authority);
-        recorder.record.request_id = headers::ensure_request_id(&mut parts.headers, fastrand::u128(..));
+        let id = headers::ensure_request_id(&mut parts.headers, fastrand::u128(..));
+        recorder.record.text.set_request_id(id);
         Ok(upgrade)
     }
 

@@ -36,13 +36,13 @@ async fn the_record_says_what_happened() {
         .unwrap();
     Http1::connect(pod).await.send(request).await.unwrap();
     let record = world.record().await;
-    assert_eq!((&record.authority[..], &record.path[..]), (&b"cart.shop:80"[..], &b"/items"[..]));
+    assert_eq!((record.text.authority(), record.text.path()), (&b"cart.shop:80"[..], &b"/items"[..]));
     assert_eq!((record.bytes_received, record.bytes_sent), (5, 5));
     assert_eq!((record.endpoint, record.attempts), (Some(backend.address), 1));
     assert_eq!((record.cluster, record.frontend), (Some(ClusterId(3)), Some(ClusterId(3))));
     assert_eq!((record.status.unwrap().as_u16(), record.reason), (200, None));
     assert_eq!((record.pod, record.destination), (PodId(1), "10.96.0.3:80".parse().unwrap()));
-    assert_eq!((&record.user_agent[..], record.request_id.len()), (&b"test/1"[..], 36));
+    assert_eq!((record.text.user_agent(), record.text.request_id().len()), (&b"test/1"[..], 36));
     assert!(record.trace_id.is_some());
 }
 

@@ -119,9 +119,9 @@ impl LineWriter {
         line.optional("weir.reason", record.reason.map(|reason| reason.as_str()));
         line.number("bytes_received", record.bytes_received);
         line.number("bytes_sent", record.bytes_sent);
-        line.nonempty("request_id", &self.field(&record.request_id));
+        line.nonempty("request_id", &self.field(record.text.request_id()));
         line.optional("trace_id", trace_id(record).as_deref());
-        line.nonempty("user_agent.original", &self.field(&record.user_agent));
+        line.nonempty("user_agent.original", &self.field(record.text.user_agent()));
         line.end();
     }
 
@@ -129,8 +129,8 @@ impl LineWriter {
         if let Some(method) = &record.method {
             line.text("http.request.method", &self.field(method.as_str().as_bytes()));
         }
-        line.nonempty("authority", &self.field(&record.authority));
-        line.nonempty("url.path", &self.field(&record.path));
+        line.nonempty("authority", &self.field(record.text.authority()));
+        line.nonempty("url.path", &self.field(record.text.path()));
         if let Some(status) = record.status {
             line.number("http.response.status_code", status.as_u16());
         }
@@ -169,8 +169,8 @@ impl LineWriter {
             Some(method) => words.push(self.word(method.as_str().as_bytes())),
             None => words.push(protocol_name(record.protocol).to_uppercase()),
         }
-        words.push(self.word(&record.authority));
-        words.push(self.word(&record.path));
+        words.push(self.word(record.text.authority()));
+        words.push(self.word(record.text.path()));
         words.push(record.status.map_or_else(|| "-".to_owned(), |s| s.as_str().to_owned()));
         words.push(format!("{}ms", millis(record.duration)));
         words.push("->".to_owned());
@@ -182,7 +182,7 @@ impl LineWriter {
             ("reason", record.reason.map(|reason| reason.to_string())),
             ("grpc", record.grpc_status.map(|code| code.to_string())),
             ("attempts", (record.attempts > 1).then(|| record.attempts.to_string())),
-            ("id", Some(self.word(&record.request_id)).filter(|id| id != "-")),
+            ("id", Some(self.word(record.text.request_id())).filter(|id| id != "-")),
             ("trace", trace_id(record)),
         ];
         words.extend(pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::telemetry::directory::Directory;
 use crate::telemetry::pods::PodName;
-use crate::telemetry::record::{PodId, Protocol, example};
+use crate::telemetry::record::text::Text;
+use crate::telemetry::record::{PodId, Protocol, example, said};
 
 fn directory() -> Directory {
     let directory = Directory::default();
@@ -105,7 +106,8 @@ fn a_client_behind_a_trusted_proxy_is_told_from_its_proxy() {
 #[test]
 fn a_json_line_has_no_character_that_ends_lines_elsewhere_or_hides() {
     let hostile = "a\u{2028}b\u{85}c\u{202e}d\u{7f}e\u{feff}\u{e9}\n${jndi:x}";
-    let text = line(LogFormat::Json, &Record { path: hostile.into(), ..example() });
+    let text =
+        line(LogFormat::Json, &Record { text: said("cart.shop", hostile, "curl/8", "r-1"), ..example() });
     let shown = "a\\u2028b\\u0085c\\u202ed\\u007fe\\ufeff\u{e9}\\u000a${jndi:x}";
     assert!(text.contains(shown), "{text}");
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -114,14 +116,8 @@ fn a_json_line_has_no_character_that_ends_lines_elsewhere_or_hides() {
 
 #[test]
 fn a_relayed_connection_has_a_line_without_http() {
-    let record = Record {
-        protocol: Protocol::Tcp,
-        method: None,
-        status: None,
-        authority: Bytes::new(),
-        path: Bytes::new(),
-        ..example()
-    };
+    let record =
+        Record { protocol: Protocol::Tcp, method: None, status: None, text: Text::default(), ..example() };
     let value: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, &record)).unwrap();
     assert_eq!(value["network.protocol.name"], "tcp");
     assert_eq!(value.get("http.request.method"), None);
@@ -131,7 +127,7 @@ fn a_relayed_connection_has_a_line_without_http() {
 #[test]
 fn what_a_terminal_obeys_is_escaped_in_json() {
     let text = "\u{7f} \u{9b}2J \u{85} \u{2028} \u{2029} \n \\ \" é";
-    let record = Record { user_agent: Bytes::from(text), ..example() };
+    let record = Record { text: said("cart.shop", "/items", text, "r-1"), ..example() };
     let line = line(LogFormat::Json, &record);
     assert!(
         !line.trim_end().contains(|c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}'),
@@ -158,7 +154,9 @@ proptest! {
     fn whatever_a_client_sends_a_line_is_one_json_object(
         path in hostile(), authority in hostile(), user_agent in hostile(), request_id in hostile(),
     ) {
-        let record = Record { path, authority, user_agent, request_id, ..example() };
+        let mut said = Text::new(&authority, &path, &user_agent);
+        said.set_request_id(&request_id);
+        let record = Record { text: said, ..example() };
         let text = line(LogFormat::Json, &record);
         prop_assert_eq!(text.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -172,7 +170,9 @@ proptest! {
     fn whatever_a_client_sends_a_text_line_is_one_line_with_its_words_in_place(
         path in hostile(), authority in hostile(), request_id in hostile(),
     ) {
-        let record = Record { path, authority, request_id, ..example() };
+        let mut said = Text::new(&authority, &path, b"");
+        said.set_request_id(&request_id);
+        let record = Record { text: said, ..example() };
         let text = line(LogFormat::Text, &record);
         prop_assert_eq!(text.lines().count(), 1);
         prop_assert!(!text.trim_end_matches('\n').contains(char::is_control));
