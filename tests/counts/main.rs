@@ -15,7 +15,7 @@ const WINDOW: u64 = 20;
 const WINDOWS: usize = 101;
 
 /// What Weir may need beyond the floor: it routes, balances, sets headers, counts and logs.
-const ALLOCATIONS_MORE: u64 = 11;
+const ALLOCATIONS_MORE: u64 = 3;
 
 /// Per request, in whole numbers, from a window in the lower quarter: what comes by the clock, and not by the
 /// request, disturbs others.

@@ -11,4 +11,5 @@ pub mod encode;
 pub mod framing;
 pub mod head;
 pub mod incoming;
+pub mod names;
 pub mod outgoing;

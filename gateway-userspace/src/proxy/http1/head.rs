@@ -4,16 +4,19 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http::{request, response};
 use httparse::Header;
 
 use super::framing::{self, BodyLength};
+use super::names;
 
 /// Fields that can be read at all; `HeadLimits::fields_max` above it has no effect.
 pub const FIELDS_CAPACITY: usize = 256;
 /// Longer methods are no method that anyone registered.
 const METHOD_BYTES_MAX: usize = 32;
+/// Fields that the gateway adds to most requests: a map that has no room for them grows at once.
+const ADDED_FIELDS: usize = 5;
 /// What a request line has besides method and target.
 const LINE_REST_BYTES: usize = b"  HTTP/1.1\r\n".len();
 
@@ -225,7 +228,7 @@ fn parse_request(block: &Bytes, limits: &HeadLimits) -> Result<RequestHead, Malf
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Malformed::FirstLine)?;
     parts.version = version(parsed.version);
     parts.uri = uri(block, target)?;
-    parts.headers = header_map(block, parsed.headers, limits)?;
+    parts.headers = header_map(block, parsed.headers, limits, ADDED_FIELDS)?;
     let body = framing::of_request(parts.version, &parts.headers)?;
     let is_persistent = is_persistent(parts.version, &parts.headers);
     Ok(RequestHead { parts, body, is_persistent })
@@ -244,7 +247,7 @@ fn parse_response(block: &Bytes, limits: &HeadLimits, to: &Method) -> Result<Res
     let status = parsed.code.ok_or(Malformed::FirstLine)?;
     parts.status = StatusCode::from_u16(status).map_err(|_| Malformed::FirstLine)?;
     parts.version = version(parsed.version);
-    parts.headers = header_map(block, parsed.headers, limits)?;
+    parts.headers = header_map(block, parsed.headers, limits, 0)?;
     let body = framing::of_response(to, parts.status, parts.version, &parts.headers)?;
     let is_persistent = is_persistent(parts.version, &parts.headers) && body != BodyLength::UntilClose;
     Ok(ResponseHead { parts, body, is_persistent })
@@ -277,11 +280,16 @@ fn uri(block: &Bytes, target: &str) -> Result<Uri, Malformed> {
     }
 }
 
-fn header_map(block: &Bytes, fields: &[Header<'_>], limits: &HeadLimits) -> Result<HeaderMap, Malformed> {
+fn header_map(
+    block: &Bytes,
+    fields: &[Header<'_>],
+    limits: &HeadLimits,
+    added: usize,
+) -> Result<HeaderMap, Malformed> {
     if fields.len() > limits.fields_max {
         return Err(Malformed::TooManyFields);
     }
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::with_capacity(fields.len() + added);
     for field in fields {
         append(&mut headers, block, field)?;
     }
@@ -290,7 +298,7 @@ fn header_map(block: &Bytes, fields: &[Header<'_>], limits: &HeadLimits) -> Resu
 
 /// Adds one field, whose value stays in `block`.
 pub(super) fn append(headers: &mut HeaderMap, block: &Bytes, field: &Header<'_>) -> Result<(), Malformed> {
-    let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Field)?;
+    let name = names::name(field.name.as_bytes()).map_err(|_| Malformed::Field)?;
     if framing::is_disguised(name.as_str()) {
         return Err(Malformed::Field);
     }
