@@ -6,14 +6,20 @@
 
 pub mod cgroup;
 pub mod enrol;
+pub mod kubernetes;
+pub mod locate;
 pub mod netns;
 pub mod pod_table;
+pub mod selection;
 pub mod standalone;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use netns::{Netns, NetnsError};
+use selection::Skip;
 
 /// Names a pod: `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,20 +43,77 @@ pub struct Pod {
     pub key: PodKey,
     /// Its labels, for policies and for humans.
     pub labels: BTreeMap<String, String>,
-    /// Where its network namespace is: `/run/netns/NAME`, `/proc/PID/ns/net`.
-    pub netns: PathBuf,
+    /// Where its network namespace is.
+    pub place: Place,
+}
+
+/// Where a pod's network namespace is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Not known, or not any more: nothing of the pod runs yet.
+    Unknown,
+    /// At a path of its own, such as `/run/netns/NAME`; looked up anew each time.
+    At(PathBuf),
+    /// That one and no other, found by a process of the pod. The path may lead elsewhere once the
+    /// process has ended; the source of pods sees to that.
+    Open {
+        /// `/proc/PID/ns/net` of that process.
+        path: PathBuf,
+        /// The namespace itself.
+        netns: Netns,
+    },
+}
+
+impl Place {
+    /// The path, for humans.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unknown => None,
+            Self::At(path) | Self::Open { path, .. } => Some(path),
+        }
+    }
+
+    /// The namespace; `None` when its place is not known.
+    fn open(&self) -> Result<Option<Netns>, NetnsError> {
+        match self {
+            Self::Unknown => Ok(None),
+            Self::At(path) => Netns::open(path).map(Some),
+            Self::Open { netns, .. } => Ok(Some(netns.clone())),
+        }
+    }
+
+    /// True when `netns`, which was opened here, is gone.
+    fn has_lost(&self, netns: &Netns) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::At(path) => Netns::id_at(path) != Some(netns.id()),
+            Self::Open { netns: found, .. } => found.id() != netns.id(),
+        }
+    }
+
+    /// True when a namespace that was captured at `self` is another one than that at `other`.
+    fn differs(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Open { netns, .. }, Self::Open { netns: other, .. }) => netns.id() != other.id(),
+            _ => self != other,
+        }
+    }
 }
 
 /// What a source of pods has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodEvent {
-    /// This pod should be captured; or it changed.
+    /// This pod should be captured as soon as its place is known; or it changed.
     Added(Pod),
+    /// Somebody asked to capture this pod, but it is left alone.
+    Skipped(Pod, Skip),
     /// This pod should not be captured any more.
     Removed(PodKey),
+    /// Every pod that was there when the source began has been said, and where it is.
+    Complete,
 }
 
-/// Says which pods of this machine should be captured: a folder of YAML, later Kubernetes.
+/// Says which pods of this machine should be captured: a folder of YAML, or Kubernetes.
 pub trait PodSource: Send {
     /// Waits for the next thing to know. `None` when the source has ended: nothing changes any more.
     fn next(&mut self) -> impl Future<Output = Option<PodEvent>> + Send;

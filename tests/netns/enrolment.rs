@@ -12,7 +12,7 @@ use gateway_tests::namespaces::{Namespaces, turn};
 use gateway_userspace::capture::enrol::{Enrolment, Gateway};
 use gateway_userspace::capture::netns::{Netns, PodSockets, stream_socket};
 use gateway_userspace::capture::pod_table::{CapturedPod, PodTable};
-use gateway_userspace::capture::{Pod, PodEvent, PodKey};
+use gateway_userspace::capture::{Place, Pod, PodEvent, PodKey};
 use gateway_userspace::telemetry::record::PodId;
 
 const MANY: usize = 500;
@@ -67,7 +67,7 @@ fn pod(n: usize, netns: &std::path::Path) -> Pod {
     Pod {
         key: PodKey { namespace: "test".into(), name: format!("pod-{n}").into() },
         labels: BTreeMap::new(),
-        netns: netns.to_path_buf(),
+        place: Place::At(netns.to_path_buf()),
     }
 }
 

@@ -27,7 +27,7 @@ fn facts(state: &dyn AdminState) -> Facts {
             *endpoints.entry(view.state.as_str()).or_default() += 1;
         }
     }
-    let mut pods = BTreeMap::from([("captured", 0), ("refused", 0)]);
+    let mut pods = BTreeMap::from([("captured", 0), ("pending", 0), ("refused", 0), ("skipped", 0)]);
     for pod in state.pods() {
         *pods.entry(pod.state).or_default() += 1;
     }

@@ -63,7 +63,7 @@ fn has_findings(view: &StatusView<'_>) -> bool {
     let listeners = report.gateways.iter().flat_map(|g| &g.listeners).flat_map(|l| &l.conditions);
     let routes = report.routes.iter().flat_map(|r| &r.parents).flat_map(|p| &p.conditions);
     !view.ready
-        || view.pods.iter().any(|pod| pod.reason.is_some())
+        || view.pods.iter().any(|pod| pod.state == "refused")
         || classes.chain(gateways).chain(listeners).chain(routes).any(|condition| !is_good(condition))
         || report.diagnostics.iter().any(|finding| finding.severity == Severity::Error)
 }
@@ -95,11 +95,20 @@ fn text(view: &StatusView<'_>) -> String {
 }
 
 fn pods(lines: &mut Lines, pods: &[PodStatus]) {
-    let captured = pods.iter().filter(|pod| pod.reason.is_none()).count();
-    lines.add(mark(captured == pods.len()), 0, &format!("pods captured: {captured} of {}", pods.len()));
+    let of = |state: &str| pods.iter().filter(|pod| pod.state == state).count();
+    let (captured, skipped) = (of("captured"), of("skipped"));
+    let wanted = pods.len() - skipped;
+    let waiting = match of("pending") {
+        0 => String::new(),
+        pending => format!(", {pending} not started yet"),
+    };
+    let head = format!("pods captured: {captured} of {wanted}{waiting}");
+    lines.add(mark(of("refused") == 0), 0, &head);
     for pod in pods.iter().filter(|pod| pod.reason.is_some()) {
         let (reason, message) = (pod.reason.unwrap_or_default(), pod.message.as_deref().unwrap_or_default());
-        lines.add(mark(false), 1, &format!("{}: {reason}: {message}", pod.pod));
+        // One that is left alone for a reason needs nobody's care.
+        let mark = if pod.state == "skipped" { "-" } else { mark(false) };
+        lines.add(mark, 1, &format!("{}: {reason}: {message}", pod.pod));
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::ebpf::cgroup::mount_point;
 
-/// Directories that kubelets keep pods below, relative to the cgroup2 mount, the likeliest first.
-const KUBEPODS: [&str; 4] =
+/// Directories that kubelets keep pods below, relative to a hierarchy's root, the likeliest first.
+pub(super) const KUBEPODS: [&str; 4] =
     ["kubepods.slice", "kubepods", "kubelet.slice/kubelet-kubepods.slice", "kubelet/kubepods"];
 
 /// Why no cgroup could be chosen.

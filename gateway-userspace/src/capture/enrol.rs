@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use super::netns::{Netns, NetnsError, NetnsId, PodSockets};
 use super::pod_table::{CapturedPod, Ports, Refusal, State};
-use super::{Pod, PodEvent, PodKey, PodSource, pod_table::PodTable};
+use super::{Place, Pod, PodEvent, PodKey, PodSource, pod_table::PodTable};
 use crate::telemetry::record::PodId;
 
 /// The rest of the gateway, as enrolment needs it.
@@ -64,7 +65,7 @@ pub struct Enrolment<G> {
 impl<G: Gateway> Enrolment<G> {
     /// Nothing enrolled yet. `table` shows others what happens here.
     pub fn new(gateway: G, table: PodTable, pods_max: usize) -> Self {
-        let home = Netns::id_at(std::path::Path::new("/proc/self/ns/net"));
+        let home = Netns::id_at(Path::new("/proc/self/ns/net"));
         Self { gateway, table, pods: BTreeMap::new(), pods_max, home, last_id: 0, held: BTreeMap::new() }
     }
 
@@ -97,27 +98,44 @@ impl<G: Gateway> Enrolment<G> {
     /// Does what the source says.
     pub fn apply(&mut self, event: PodEvent) {
         match event {
-            PodEvent::Added(pod) => {
-                let moved = self.pods.get(&pod.key).is_some_and(|e| e.pod.netns != pod.netns);
-                if moved {
-                    self.remove(&pod.key, "its namespace is another one now");
-                }
-                let key = pod.key.clone();
-                match self.pods.get_mut(&key) {
-                    Some(entry) => {
-                        entry.pod = pod;
-                        self.table.relabel(&entry.pod);
-                    }
-                    None => {
-                        self.pods.insert(key.clone(), Entry { pod, captured: None });
-                        self.capture(&key);
-                    }
+            PodEvent::Added(pod) => self.add(pod),
+            PodEvent::Skipped(pod, skip) => {
+                self.remove(&pod.key, skip.reason());
+                self.pods.remove(&pod.key);
+                if self.table.set(&pod, State::Skipped(skip)) {
+                    tracing::info!(pod = %pod.key, reason = skip.reason(), "left alone: {skip}");
                 }
             }
             PodEvent::Removed(key) => {
                 self.remove(&key, "it is no longer asked for");
                 self.pods.remove(&key);
                 self.table.forget(&key);
+            }
+            PodEvent::Complete => {}
+        }
+    }
+
+    fn add(&mut self, pod: Pod) {
+        let key = pod.key.clone();
+        let moved = self.pods.get(&key).is_some_and(|e| e.pod.place.differs(&pod.place));
+        if moved {
+            let lost = pod.place == Place::Unknown;
+            self.remove(
+                &key,
+                if lost { "its namespace is gone" } else { "its namespace is another one now" },
+            );
+        }
+        match self.pods.get_mut(&key) {
+            Some(entry) => {
+                entry.pod = pod;
+                self.table.relabel(&entry.pod);
+                if moved {
+                    self.capture(&key);
+                }
+            }
+            None => {
+                self.pods.insert(key.clone(), Entry { pod, captured: None });
+                self.capture(&key);
             }
         }
     }
@@ -130,7 +148,7 @@ impl<G: Gateway> Enrolment<G> {
             let Some(entry) = self.pods.get(&key) else { continue };
             match &entry.captured {
                 None => self.capture(&key),
-                Some((_, netns)) if Netns::id_at(&entry.pod.netns) != Some(netns.id()) => {
+                Some((_, netns)) if entry.pod.place.has_lost(netns) => {
                     self.remove(&key, "its namespace is gone");
                     self.capture(&key);
                 }
@@ -142,8 +160,10 @@ impl<G: Gateway> Enrolment<G> {
     fn capture(&mut self, key: &PodKey) {
         let Some(pod) = self.pods.get(key).map(|e| e.pod.clone()) else { return };
         let state = match self.try_capture(&pod) {
-            Ok((captured, netns)) => {
-                tracing::info!(pod = %key, netns = %pod.netns.display(), "captured");
+            Ok(None) => State::Pending,
+            Ok(Some((captured, netns))) => {
+                let path = pod.place.path().unwrap_or_else(|| Path::new(""));
+                tracing::info!(pod = %key, netns = %path.display(), "captured");
                 let state = State::Captured(captured.clone());
                 if let Some(entry) = self.pods.get_mut(key) {
                     entry.captured = Some((captured, netns));
@@ -157,8 +177,9 @@ impl<G: Gateway> Enrolment<G> {
         }
     }
 
-    fn try_capture(&mut self, pod: &Pod) -> Result<(CapturedPod, Netns), Refusal> {
-        let netns = Netns::open(&pod.netns)?;
+    /// `None` when nobody knows yet where the pod's namespace is.
+    fn try_capture(&mut self, pod: &Pod) -> Result<Option<(CapturedPod, Netns)>, Refusal> {
+        let Some(netns) = pod.place.open()? else { return Ok(None) };
         if Some(netns.id()) == self.home {
             return Err(Refusal::HostNetwork);
         }
@@ -194,7 +215,7 @@ impl<G: Gateway> Enrolment<G> {
             self.gateway.close(captured.id);
             return Err(Refusal::Kernel(error));
         }
-        Ok((captured, netns))
+        Ok(Some((captured, netns)))
     }
 
     fn refresh(&mut self, key: &PodKey) {

@@ -98,6 +98,14 @@ impl PodSockets {
     }
 }
 
+impl PartialEq for Netns {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Netns {}
+
 impl Netns {
     /// Opens the namespace at `path`: `/run/netns/NAME`, `/proc/PID/ns/net`, or wherever a container
     /// runtime mounted it.

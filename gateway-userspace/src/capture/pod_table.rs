@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::netns::{NetnsError, PodAddresses, PodSockets};
+use super::selection::Skip;
 use super::{Pod, PodKey};
 use crate::telemetry::record::PodId;
 
@@ -111,6 +112,22 @@ pub enum State {
     Captured(CapturedPod),
     /// They do not; tried again at each check.
     Refused(Refusal),
+    /// They will, as soon as the pod has a network namespace.
+    Pending,
+    /// They do not, and should not.
+    Skipped(Skip),
+}
+
+impl State {
+    /// One word for statuses and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Captured(_) => "captured",
+            Self::Refused(_) => "refused",
+            Self::Pending => "pending",
+            Self::Skipped(_) => "skipped",
+        }
+    }
 }
 
 /// One row, for `weir status`.
@@ -118,15 +135,15 @@ pub enum State {
 pub struct PodStatus {
     /// `namespace/name`.
     pub pod: String,
-    /// Path of its network namespace, as configured.
-    pub netns: PathBuf,
+    /// Path of its network namespace, as configured or found.
+    pub netns: Option<PathBuf>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// `captured` or `refused`.
+    /// `captured`, `pending`, `refused` or `skipped`.
     pub state: &'static str,
-    /// One word, when refused.
+    /// One word, when refused or skipped.
     pub reason: Option<&'static str>,
-    /// For humans, when refused.
+    /// For humans, when refused or skipped.
     pub message: Option<String>,
     /// The namespace, as the kernel knows it.
     pub netns_cookie: Option<u64>,
@@ -147,7 +164,7 @@ impl PodTable {
     pub fn captured(&self, name: &str) -> Option<CapturedPod> {
         self.lock().values().find_map(|(_, state)| match state {
             State::Captured(pod) if &*pod.name == name => Some(pod.clone()),
-            State::Captured(_) | State::Refused(_) => None,
+            _ => None,
         })
     }
 
@@ -156,19 +173,20 @@ impl PodTable {
         let rows = self.lock();
         let captured = rows.values().filter_map(|(_, state)| match state {
             State::Captured(pod) => Some(pod.netns_cookie),
-            State::Refused(_) => None,
+            _ => None,
         });
         captured.collect()
     }
 
-    /// How many pods are captured, and how many are wanted.
+    /// How many pods are captured, and how many should be.
     pub fn counts(&self) -> (usize, usize) {
         let rows = self.lock();
         let captured = rows.values().filter(|(_, s)| matches!(s, State::Captured(_))).count();
-        (captured, rows.len())
+        let skipped = rows.values().filter(|(_, s)| matches!(s, State::Skipped(_))).count();
+        (captured, rows.len() - skipped)
     }
 
-    /// Every pod that should be captured, by name.
+    /// Every pod that somebody asked to capture, by name.
     pub fn rows(&self) -> Vec<PodStatus> {
         self.lock().values().map(|(pod, state)| row(pod, state)).collect()
     }
@@ -197,9 +215,14 @@ impl PodTable {
 }
 
 fn row(pod: &Pod, state: &State) -> PodStatus {
-    let (captured, refusal) = match state {
-        State::Captured(captured) => (Some(captured), None),
-        State::Refused(refusal) => (None, Some(refusal)),
+    let captured = match state {
+        State::Captured(captured) => Some(captured),
+        _ => None,
+    };
+    let (reason, message) = match state {
+        State::Refused(refusal) => (Some(refusal.reason()), Some(refusal.to_string())),
+        State::Skipped(skip) => (Some(skip.reason()), Some(skip.to_string())),
+        State::Captured(_) | State::Pending => (None, None),
     };
     let addresses = captured.map(|c| {
         let v4 = c.addresses.v4.map(std::net::IpAddr::V4);
@@ -207,11 +230,11 @@ fn row(pod: &Pod, state: &State) -> PodStatus {
     });
     PodStatus {
         pod: pod.key.to_string(),
-        netns: pod.netns.clone(),
+        netns: pod.place.path().map(std::path::Path::to_path_buf),
         labels: pod.labels.clone(),
-        state: if captured.is_some() { "captured" } else { "refused" },
-        reason: refusal.map(Refusal::reason),
-        message: refusal.map(ToString::to_string),
+        state: state.as_str(),
+        reason,
+        message,
         netns_cookie: captured.map(|c| c.netns_cookie),
         addresses: addresses.unwrap_or_default(),
         ports: captured.map(|c| c.ports),

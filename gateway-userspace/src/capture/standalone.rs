@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Pod, PodEvent, PodKey, PodSource};
+use super::{Place, Pod, PodEvent, PodKey, PodSource};
 use crate::control::config::captured_pod::CapturedPod;
 use crate::control::config::resources::Objects;
 
@@ -41,10 +41,12 @@ impl PodSource for StandalonePods {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            if !self.fresh {
-                self.desired.changed().await.ok()?;
+            if std::mem::take(&mut self.fresh) {
+                self.compare();
+                self.events.push_back(PodEvent::Complete);
+                continue;
             }
-            self.fresh = false;
+            self.desired.changed().await.ok()?;
             self.compare();
         }
     }
@@ -57,7 +59,7 @@ fn pods(objects: &Objects<CapturedPod>) -> BTreeMap<PodKey, Pod> {
             name: Arc::from(object.metadata.name.as_str()),
         },
         labels: object.metadata.labels.clone(),
-        netns: PathBuf::from(&object.spec.netns),
+        place: Place::At(PathBuf::from(&object.spec.netns)),
     };
     objects.iter().map(|(_, entry)| pod(&entry.object)).map(|pod| (pod.key.clone(), pod)).collect()
 }
@@ -84,8 +86,10 @@ mod tests {
 
     fn names(event: &PodEvent) -> String {
         match event {
-            PodEvent::Added(pod) => format!("+{} {}", pod.key, pod.netns.display()),
+            PodEvent::Added(pod) => format!("+{} {}", pod.key, pod.place.path().unwrap().display()),
+            PodEvent::Skipped(pod, skip) => format!("{}: {skip}", pod.key),
             PodEvent::Removed(key) => format!("-{key}"),
+            PodEvent::Complete => "complete".into(),
         }
     }
 
@@ -95,6 +99,7 @@ mod tests {
         let mut source = StandalonePods::new(desired);
         assert_eq!(names(&source.next().await.unwrap()), "+shop/a /run/netns/a");
         assert_eq!(names(&source.next().await.unwrap()), "+shop/b /run/netns/b");
+        assert_eq!(names(&source.next().await.unwrap()), "complete");
         tell.send_replace(objects(&[("b", "/run/netns/other"), ("c", "/run/netns/c")]));
         assert_eq!(names(&source.next().await.unwrap()), "-shop/a");
         assert_eq!(names(&source.next().await.unwrap()), "+shop/b /run/netns/other");

@@ -28,7 +28,7 @@ fn pod(name: &str, netns: &str) -> Pod {
     Pod {
         key: PodKey { namespace: "shop".into(), name: name.into() },
         labels: BTreeMap::new(),
-        netns: netns.into(),
+        place: Place::At(netns.into()),
     }
 }
 

@@ -1,0 +1,241 @@
+//! Locate: from a pod's UID to its network namespace, by a process in the pod's cgroup.
+//!
+//! A thread of its own looks, because it reads many small files. It looks when the kubelet makes a directory
+//! for a pod that is waited for, then again and again at growing intervals, and does nothing while no pod is
+//! waited for. Namespaces that were found are kept open, and looked after: a process that has ended is
+//! replaced by another one of the same pod, or the namespace is said to be lost.
+
+pub mod kubepods;
+pub mod pod_cgroup;
+pub mod processes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use self::kubepods::Kubepods;
+use self::processes::{Found, Processes};
+use super::Place;
+use super::netns::Netns;
+
+/// Before the second look for a pod; doubled from one to the next.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// Between two looks when nothing is heard: the longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where the node's own trees are, as this process sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePaths {
+    /// The node's `/proc`.
+    pub proc: PathBuf,
+    /// The node's `/sys/fs/cgroup`.
+    pub cgroups: PathBuf,
+}
+
+/// What was found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sighting {
+    /// The pod with this UID is there.
+    Found(String, Place),
+    /// The pod is nowhere any more.
+    Lost(String),
+    /// Everything asked for before `Locator::mark` was looked for once.
+    Marked,
+}
+
+enum Order {
+    Want(String),
+    Forget(String),
+    Mark,
+    Made(PathBuf),
+}
+
+/// Asks the thread that looks. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Locator(Sender<Order>);
+
+impl Locator {
+    /// Starts the thread. It tells what it sees to the receiver.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn start(paths: NodePaths) -> io::Result<(Self, UnboundedReceiver<Sighting>)> {
+        let (orders, received) = channel();
+        let (sightings, seen) = unbounded_channel();
+        let made = orders.clone();
+        std::thread::Builder::new().name("weir-locate".into()).spawn(move || {
+            let notice = move |path| drop(made.send(Order::Made(path)));
+            let kubepods = Kubepods::watch(&paths.cgroups, notice)
+                .inspect_err(|error| tracing::warn!(%error, "cgroups are not watched: pods are found later"))
+                .ok();
+            Search::new(&paths, kubepods, sightings).run(&received);
+        })?;
+        Ok((Self(orders), seen))
+    }
+
+    /// Looks for a pod until it is found, and looks after it then.
+    pub fn want(&self, uid: &str) {
+        self.order(Order::Want(uid.to_owned()));
+    }
+
+    /// No longer looks for or after a pod.
+    pub fn forget(&self, uid: &str) {
+        self.order(Order::Forget(uid.to_owned()));
+    }
+
+    /// Asks to be told once everything asked for so far was looked for.
+    pub fn mark(&self) {
+        self.order(Order::Mark);
+    }
+
+    fn order(&self, order: Order) {
+        if self.0.send(order).is_err() {
+            tracing::error!("nobody looks for pods any more: restart to capture new ones");
+        }
+    }
+}
+
+struct Search {
+    processes: Processes,
+    kubepods: Option<Kubepods>,
+    wanted: BTreeSet<String>,
+    found: BTreeMap<String, Found>,
+    sightings: UnboundedSender<Sighting>,
+    mark: bool,
+    pause: Duration,
+    /// When those that were found were last looked after.
+    looked_after: Instant,
+}
+
+impl Search {
+    fn new(paths: &NodePaths, kubepods: Option<Kubepods>, sightings: UnboundedSender<Sighting>) -> Self {
+        Self {
+            processes: Processes::new(&paths.proc),
+            kubepods,
+            wanted: BTreeSet::new(),
+            found: BTreeMap::new(),
+            sightings,
+            mark: false,
+            pause: FIRST_PAUSE,
+            looked_after: Instant::now(),
+        }
+    }
+
+    fn run(mut self, orders: &Receiver<Order>) {
+        // The watcher has a sender too, so that `orders` never ends by itself.
+        while !self.sightings.is_closed() {
+            let mut look = match orders.recv_timeout(self.pause) {
+                Ok(order) => self.obey(order),
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            while let Ok(order) = orders.try_recv() {
+                look |= self.obey(order);
+            }
+            if self.looked_after.elapsed() >= LAST_PAUSE {
+                self.look_after();
+            }
+            if look {
+                self.look();
+            }
+        }
+    }
+
+    /// True when it is worth to look now.
+    fn obey(&mut self, order: Order) -> bool {
+        let look = match order {
+            Order::Want(uid) => {
+                if let Some(kubepods) = &mut self.kubepods {
+                    kubepods.want(&uid);
+                }
+                !self.found.contains_key(&uid) && self.wanted.insert(uid)
+            }
+            Order::Forget(uid) => {
+                self.wanted.remove(&uid);
+                self.found.remove(&uid);
+                self.unwatch(&uid);
+                false
+            }
+            Order::Mark => {
+                self.mark = true;
+                true
+            }
+            Order::Made(path) => {
+                let wanted = &self.wanted;
+                self.kubepods.as_mut().is_some_and(|k| k.made(&path, |uid| wanted.contains(uid)))
+            }
+        };
+        if look {
+            self.pause = FIRST_PAUSE;
+        }
+        look
+    }
+
+    fn look(&mut self) {
+        if !self.wanted.is_empty() {
+            match self.processes.find(&self.wanted) {
+                Ok(found) => found.into_iter().for_each(|(uid, found)| self.note(uid, found)),
+                Err(error) => tracing::warn!(%error, "the node's processes cannot be listed"),
+            }
+        }
+        self.pause = match self.wanted.is_empty() {
+            true => LAST_PAUSE,
+            false => (2 * self.pause).min(LAST_PAUSE),
+        };
+        if std::mem::take(&mut self.mark) {
+            self.tell(Sighting::Marked);
+        }
+    }
+
+    fn note(&mut self, uid: String, found: Found) {
+        self.wanted.remove(&uid);
+        self.unwatch(&uid);
+        let place = Place::Open { path: found.path.clone(), netns: found.netns.clone() };
+        self.found.insert(uid.clone(), found);
+        self.tell(Sighting::Found(uid, place));
+    }
+
+    /// Pods whose process has ended: found again by another one, or lost.
+    fn look_after(&mut self) {
+        self.looked_after = Instant::now();
+        if let Some(kubepods) = &mut self.kubepods {
+            kubepods.look_for_parents();
+        }
+        let is_gone = |found: &Found| Netns::id_at(&found.path) != Some(found.netns.id());
+        let gone = self.found.iter().filter(|(_, found)| is_gone(found)).map(|(uid, _)| uid.clone());
+        let gone: BTreeSet<String> = gone.collect();
+        if gone.is_empty() {
+            return;
+        }
+        let again = self.processes.find(&gone).unwrap_or_default();
+        for uid in gone {
+            match again.get(&uid) {
+                Some(found) => self.note(uid, found.clone()),
+                None => {
+                    self.found.remove(&uid);
+                    if let Some(kubepods) = &mut self.kubepods {
+                        kubepods.want(&uid);
+                    }
+                    self.wanted.insert(uid.clone());
+                    self.tell(Sighting::Lost(uid));
+                }
+            }
+        }
+    }
+
+    fn unwatch(&mut self, uid: &str) {
+        if let Some(kubepods) = &mut self.kubepods {
+            kubepods.forget(uid);
+        }
+    }
+
+    fn tell(&self, sighting: Sighting) {
+        // Whoever asked may be gone; `run` ends then.
+        drop(self.sightings.send(sighting));
+    }
+}
