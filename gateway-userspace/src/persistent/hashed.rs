@@ -44,6 +44,11 @@ impl<K, V> HashedMap<K, V> {
         self.len == 0
     }
 
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.parts.iter().flat_map(|part| part.iter())
+    }
+
     /// All values, in no order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.parts.iter().flat_map(|part| part.values())
@@ -57,6 +62,20 @@ impl<K: Hash + Eq + Clone, V: Clone> HashedMap<K, V> {
         K: Borrow<Q>,
     {
         self.parts.get(self.part_of(key))?.get(key)
+    }
+
+    /// The value of a key, to be changed; made when there is none.
+    pub fn slot<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> &mut V
+    where
+        K: Borrow<Q> + for<'q> From<&'q Q>,
+        V: Default,
+    {
+        if self.get(key).is_none() {
+            self.insert(key.into(), V::default());
+        }
+        let index = self.part_of(key);
+        // The part and the key in it are there: they were looked for or put there just now.
+        Arc::make_mut(&mut self.parts[index]).entry(key.into()).or_default()
     }
 
     /// Adds or replaces a value; gives the old one.

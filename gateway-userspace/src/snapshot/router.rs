@@ -18,9 +18,11 @@ mod host;
 mod matcher;
 mod path;
 mod precedence;
+mod rank;
 #[cfg(any(test, fuzzing))]
 mod reference;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +32,8 @@ use super::cluster::Cluster;
 use super::filter::Filter;
 use crate::reason::Reason;
 use host::HostIndex;
-use path::PathIndex;
-use precedence::Precedence;
+use path::{PathIndex, Place};
+pub use rank::{RankedEntry, RouteAge};
 
 /// A small number for a rule, stable over snapshots while its name exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -209,61 +211,77 @@ pub enum ValueMatcher {
     Regex(regex::Regex),
 }
 
-/// Finds the rule for a request.
-#[derive(Debug, Default)]
+/// Finds the rule for a request. Cheap to clone; a change of some entries costs the size of the lists
+/// that they are in.
+#[derive(Debug, Clone, Default)]
 pub struct Router {
-    /// Of all sections, best precedence first: an entry's number is its rank.
-    entries: Vec<Ranked>,
     /// Hostnames of the sections, in the order given.
-    sections: Vec<Option<Box<str>>>,
+    sections: Arc<[Option<Box<str>>]>,
     /// By listener hostname, then by route hostname, then by path.
-    index: HostIndex<HostIndex<PathIndex>>,
+    index: HostIndex<SectionIndex>,
 }
 
-/// An entry and the number of its section.
-#[derive(Debug)]
-struct Ranked {
-    section: usize,
-    entry: RouteEntry,
-}
+/// The entries of one section.
+type SectionIndex = Arc<HostIndex<Arc<PathIndex>>>;
+
+/// Entries that share a hostname and a path: what goes and what comes.
+type Shared<'e> = (Vec<&'e Arc<RankedEntry>>, Vec<&'e Arc<RankedEntry>>);
 
 impl Router {
     /// Builds the index over `sections`.
     pub fn new(sections: Vec<Section>) -> Self {
-        let mut entries: Vec<Ranked> = Vec::new();
-        let mut hostnames = Vec::with_capacity(sections.len());
-        for (number, section) in sections.into_iter().enumerate() {
-            entries.extend(section.entries.into_iter().map(|entry| Ranked { section: number, entry }));
-            hostnames.push(section.hostname);
+        let mut router = Self::of_hostnames(sections.iter().map(|s| s.hostname.clone()).collect());
+        let age = Arc::default();
+        let mut positions = 0..;
+        for Section { hostname, entries } in sections {
+            let ranked = entries.into_iter().zip(&mut positions).map(|(e, n)| RankedEntry::new(e, &age, n));
+            router.change(hostname.as_deref(), &[], &ranked.collect::<Vec<_>>());
         }
-        // Stable: what is equal by its matches stays in the order given, oldest route first.
-        entries.sort_by_cached_key(|ranked| Precedence::of(&ranked.entry));
-        let mut index: HostIndex<HostIndex<PathIndex>> = HostIndex::default();
+        router
+    }
+
+    /// One without entries. A section without routes still takes the requests for its hostname.
+    pub fn of_hostnames(hostnames: Vec<Option<Box<str>>>) -> Self {
+        let mut index = HostIndex::default();
         for hostname in &hostnames {
-            // A section without routes still takes the requests for its hostname.
             index.slot(hostname.as_deref());
         }
-        for (rank, Ranked { section, entry }) in entries.iter().enumerate() {
-            let section = index.slot(hostnames[*section].as_deref());
-            section.slot(entry.hostname.as_deref()).insert(rank, &entry.matcher.path, entry.rule.grpc);
+        Self { sections: hostnames.into(), index }
+    }
+
+    /// Takes entries out of the section with that hostname, and others in.
+    pub fn change(
+        &mut self,
+        section: Option<&str>,
+        removed: &[Arc<RankedEntry>],
+        added: &[Arc<RankedEntry>],
+    ) {
+        let mut shared: BTreeMap<(Option<&str>, Place<'_>), Shared<'_>> = BTreeMap::new();
+        for entry in removed {
+            shared.entry(place_of(&entry.entry)).or_default().0.push(entry);
         }
-        let mut router = Self { entries, sections: hostnames, index };
-        let Self { entries, index, .. } = &mut router;
-        index.for_each(&mut |section| {
-            section.for_each(&mut |paths| paths.finish(&|rank| &entries[rank].entry.matcher));
-        });
-        router
+        for entry in added {
+            shared.entry(place_of(&entry.entry)).or_default().1.push(entry);
+        }
+        let hosts = Arc::make_mut(self.index.slot(section));
+        for ((hostname, place), (removed, added)) in shared {
+            let paths = Arc::make_mut(hosts.slot(hostname));
+            paths.change(&place, &removed, &added);
+            if paths.is_empty() {
+                hosts.remove(hostname);
+            }
+        }
     }
 
     /// The rule that serves `head`, or `None` (404, `Reason::NoRoute`).
     pub fn find<'r>(&'r self, head: &RequestHead<'_>) -> Option<RouteMatch<'r>> {
-        let entry = &self.entries.get(self.search(head, &mut 0)?)?.entry;
+        let entry = &self.search(head, &mut 0)?.entry;
         Some(RouteMatch { rule: &entry.rule, prefix_len: entry.matcher.path.prefix_len() })
     }
 
-    /// Each entry, best precedence first.
+    /// Each entry, best precedence first. Sorts all of them.
     pub fn entries(&self) -> impl Iterator<Item = &RouteEntry> {
-        self.entries.iter().map(|ranked| &ranked.entry)
+        self.ranked().into_iter().map(|(_, ranked)| &ranked.entry)
     }
 
     /// The rule of each entry: a rule with several matches or hostnames comes several times.
@@ -271,16 +289,39 @@ impl Router {
         self.entries().map(|entry| &entry.rule)
     }
 
-    /// The rank of the entry that serves `head`. `examined` counts the entries looked at.
-    fn search(&self, head: &RequestHead<'_>, examined: &mut usize) -> Option<usize> {
+    /// Each entry with the number of its section, best precedence first.
+    fn ranked(&self) -> Vec<(usize, &Arc<RankedEntry>)> {
+        let mut all = Vec::new();
+        for (number, hostname) in self.sections.iter().enumerate() {
+            if self.sections.iter().take(number).any(|earlier| earlier == hostname) {
+                continue;
+            }
+            let mut entries = Vec::new();
+            let hosts = self.index.get(hostname.as_deref()).into_iter();
+            hosts.flat_map(|hosts| hosts.values()).for_each(|paths| paths.collect(&mut entries));
+            all.extend(entries.into_iter().map(|entry| (number, entry)));
+        }
+        all.sort_by(|(s, a), (t, b)| {
+            a.rank.precedence.cmp(&b.rank.precedence).then(s.cmp(t)).then(a.rank.cmp(&b.rank))
+        });
+        all
+    }
+
+    /// The entry that serves `head`. `examined` counts the entries looked at.
+    fn search(&self, head: &RequestHead<'_>, examined: &mut usize) -> Option<&RankedEntry> {
         let section = self.index.most_specific_first(head.host).next()?;
         section.most_specific_first(head.host).find_map(|paths| {
-            paths.find(head, |rank| {
+            paths.find(head, |ranked| {
                 *examined += 1;
-                self.entries[rank].entry.matcher.holds(head)
+                ranked.entry.matcher.holds(head)
             })
         })
     }
+}
+
+/// The hostname and path that an entry is found by.
+fn place_of(entry: &RouteEntry) -> (Option<&str>, Place<'_>) {
+    (entry.hostname.as_deref(), Place::of(&entry.matcher.path, entry.rule.grpc))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::host::covers;
 use super::matcher::Mismatch;
-use super::{PathMatcher, RequestHead, RouteEntry, Router};
+use super::{PathMatcher, RankedEntry, RequestHead, RouteEntry, Router};
 use crate::limits::EXPLAIN_VERDICTS_MAX;
 
 /// How near an entry came; the nearest are told first.
@@ -26,20 +26,19 @@ impl Router {
     pub fn explain(&self, head: &RequestHead<'_>) -> Vec<(Arc<str>, String)> {
         let chosen = self.search(head, &mut 0);
         let section = self.section_of(head.host);
-        let mut verdicts: Vec<(Verdict<'_>, usize)> =
-            (0..self.entries.len()).map(|rank| (self.judge(rank, head, chosen, section), rank)).collect();
+        let ranked = self.ranked();
+        let judged = ranked.iter().map(|(own, entry)| self.judge(*own, entry, head, chosen, section));
+        let mut verdicts: Vec<(Verdict<'_>, usize)> = judged.zip(0..).collect();
         if verdicts.len() > EXPLAIN_VERDICTS_MAX {
             verdicts.select_nth_unstable(EXPLAIN_VERDICTS_MAX);
             verdicts.truncate(EXPLAIN_VERDICTS_MAX);
         }
         verdicts.sort_unstable();
-        verdicts
-            .into_iter()
-            .map(|(verdict, rank)| {
-                let entry = &self.entries[rank].entry;
-                (Arc::clone(&entry.rule.name), self.describe(verdict, rank, section))
-            })
-            .collect()
+        let told = verdicts.into_iter().filter_map(|(verdict, rank)| {
+            let (own, ranked) = ranked.get(rank)?;
+            Some((Arc::clone(&ranked.entry.rule.name), self.describe(verdict, *own, &ranked.entry, section)))
+        });
+        told.collect()
     }
 
     /// Hostname of the section that takes requests for `host`.
@@ -53,16 +52,16 @@ impl Router {
 
     fn judge<'r>(
         &'r self,
-        rank: usize,
+        own_section: usize,
+        ranked: &'r RankedEntry,
         head: &RequestHead<'_>,
-        chosen: Option<usize>,
+        chosen: Option<&RankedEntry>,
         section: Option<Option<&str>>,
     ) -> Verdict<'r> {
-        let ranked = &self.entries[rank];
-        if chosen == Some(rank) {
+        if chosen.is_some_and(|chosen| std::ptr::eq(chosen, ranked)) {
             return Verdict::Serves;
         }
-        if section != Some(self.sections[ranked.section].as_deref()) {
+        if section != Some(self.sections[own_section].as_deref()) {
             return Verdict::Listener;
         }
         if !covers(ranked.entry.hostname.as_deref(), head.host) {
@@ -79,9 +78,14 @@ impl Router {
         }
     }
 
-    fn describe(&self, verdict: Verdict<'_>, rank: usize, section: Option<Option<&str>>) -> String {
-        let ranked = &self.entries[rank];
-        let RouteEntry { hostname, matcher, .. } = &ranked.entry;
+    fn describe(
+        &self,
+        verdict: Verdict<'_>,
+        own_section: usize,
+        entry: &RouteEntry,
+        section: Option<Option<&str>>,
+    ) -> String {
+        let RouteEntry { hostname, matcher, .. } = entry;
         match verdict {
             Verdict::Serves => format!("serves the request: {}", describe_path(&matcher.path)),
             Verdict::Outranked => {
@@ -98,7 +102,7 @@ impl Router {
                 format!("hostname `{}` does not match", hostname.as_deref().unwrap_or("*"))
             }
             Verdict::Listener => {
-                let own = self.sections[ranked.section].as_deref().unwrap_or("*");
+                let own = self.sections[own_section].as_deref().unwrap_or("*");
                 match section {
                     Some(other) => format!(
                         "attached to the listener for `{own}`, but the listener for `{}` takes this host",

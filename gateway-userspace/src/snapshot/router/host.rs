@@ -1,36 +1,67 @@
 //! Pure: something per hostname, found most specific first.
 
-use std::collections::HashMap;
-
-use rustc_hash::FxBuildHasher;
+use crate::persistent::HashedMap;
 
 /// Values by hostname: exact ones, wildcards (`*.example.com`, any depth below) and one for any host.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct HostIndex<T> {
-    exact: HashMap<Box<str>, T, FxBuildHasher>,
+    exact: HashedMap<Box<str>, T>,
     /// Keyed without `*.`.
-    wildcard: HashMap<Box<str>, T, FxBuildHasher>,
+    wildcard: HashedMap<Box<str>, T>,
     any: Option<T>,
 }
 
 impl<T> Default for HostIndex<T> {
     fn default() -> Self {
-        Self { exact: HashMap::default(), wildcard: HashMap::default(), any: None }
+        Self { exact: HashedMap::default(), wildcard: HashedMap::default(), any: None }
     }
 }
 
-impl<T: Default> HostIndex<T> {
-    /// The value of a hostname, made when there is none.
-    pub(super) fn slot(&mut self, hostname: Option<&str>) -> &mut T {
+/// Where the value of a hostname is.
+enum Place<'h> {
+    Any,
+    Wildcard(&'h str),
+    Exact(&'h str),
+}
+
+impl<'h> Place<'h> {
+    fn of(hostname: Option<&'h str>) -> Self {
         match hostname.map(|hostname| (hostname.strip_prefix("*."), hostname)) {
-            None | Some((None, "*")) => self.any.get_or_insert_default(),
-            Some((Some(suffix), _)) => self.wildcard.entry(suffix.into()).or_default(),
-            Some((None, exact)) => self.exact.entry(exact.into()).or_default(),
+            None | Some((None, "*")) => Self::Any,
+            Some((Some(suffix), _)) => Self::Wildcard(suffix),
+            Some((None, exact)) => Self::Exact(exact),
         }
     }
 }
 
-impl<T> HostIndex<T> {
+impl<T: Default + Clone> HostIndex<T> {
+    /// The value of a hostname, made when there is none.
+    pub(super) fn slot(&mut self, hostname: Option<&str>) -> &mut T {
+        match Place::of(hostname) {
+            Place::Any => self.any.get_or_insert_default(),
+            Place::Wildcard(suffix) => self.wildcard.slot(suffix),
+            Place::Exact(exact) => self.exact.slot(exact),
+        }
+    }
+
+    /// Takes the value of a hostname out.
+    pub(super) fn remove(&mut self, hostname: Option<&str>) {
+        match Place::of(hostname) {
+            Place::Any => self.any = None,
+            Place::Wildcard(suffix) => drop(self.wildcard.remove(suffix)),
+            Place::Exact(exact) => drop(self.exact.remove(exact)),
+        }
+    }
+
+    /// The value of exactly this hostname.
+    pub(super) fn get(&self, hostname: Option<&str>) -> Option<&T> {
+        match Place::of(hostname) {
+            Place::Any => self.any.as_ref(),
+            Place::Wildcard(suffix) => self.wildcard.get(suffix),
+            Place::Exact(exact) => self.exact.get(exact),
+        }
+    }
+
     /// The values whose hostname matches `host`: exact, then the longest wildcard first, then any.
     pub(super) fn most_specific_first<'i>(&'i self, host: &str) -> impl Iterator<Item = &'i T> {
         let wildcards = (!self.wildcard.is_empty())
@@ -40,10 +71,12 @@ impl<T> HostIndex<T> {
             .filter_map(|suffix| self.wildcard.get(suffix));
         self.exact.get(host).into_iter().chain(wildcards).chain(&self.any)
     }
+}
 
-    /// Visits all values, in no order.
-    pub(super) fn for_each(&mut self, visit: &mut impl FnMut(&mut T)) {
-        self.exact.values_mut().chain(self.wildcard.values_mut()).chain(&mut self.any).for_each(visit);
+impl<T> HostIndex<T> {
+    /// All values, in no order.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.wildcard.values()).chain(&self.any)
     }
 }
 

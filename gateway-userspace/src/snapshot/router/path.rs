@@ -4,29 +4,30 @@
 //! expressions, by the whole segments that every path they match begins with. A request walks down
 //! its own segments as far as the tree goes, and then looks back up.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use regex_syntax::hir::{Hir, HirKind, Look};
-use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
 
 use super::candidates::Candidates;
-use super::{Matcher, PathMatcher, RequestHead};
+use super::rank::RankedEntry;
+use super::{PathMatcher, RequestHead};
+use crate::persistent::HashedMap;
 
-/// The root of the tree.
-const ROOT: usize = 0;
+/// Segments of a path that cost no allocation.
+const SEGMENTS: usize = 16;
 
 /// Entries by path.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct PathIndex {
-    exact: HashMap<Box<str>, Candidates, FxBuildHasher>,
-    /// Segment tree; `ROOT` comes first.
-    nodes: Vec<Node>,
+    exact: HashedMap<Box<str>, Candidates>,
+    /// The tree of segments.
+    root: Node,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Node {
-    parent: usize,
-    children: HashMap<Box<str>, usize, FxBuildHasher>,
+    children: HashedMap<Box<str>, Arc<Node>>,
     /// Prefixes that end here.
     prefixes: Candidates,
     /// Regular expressions whose literal segments end here.
@@ -35,100 +36,136 @@ struct Node {
     grpc_regexes: Candidates,
 }
 
-impl Default for PathIndex {
-    fn default() -> Self {
-        Self { exact: HashMap::default(), nodes: vec![Node::default()] }
+/// Where entries are that share a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place<'e> {
+    Exact(&'e str),
+    /// Without the slash at its end.
+    Prefix(&'e str),
+    /// The whole segments that every path of the pattern begins with.
+    Regex {
+        literal: String,
+        grpc: bool,
+    },
+}
+
+impl<'e> Place<'e> {
+    pub(super) fn of(path: &'e PathMatcher, grpc: bool) -> Self {
+        match path {
+            PathMatcher::Exact(path) => Self::Exact(path),
+            PathMatcher::Prefix(prefix) => Self::Prefix(prefix.trim_end_matches('/')),
+            PathMatcher::Regex(pattern) => {
+                let mut literal = literal_head(pattern.as_str());
+                literal.truncate(literal.rfind('/').unwrap_or(0));
+                Self::Regex { literal, grpc }
+            }
+        }
     }
 }
 
 impl PathIndex {
-    /// Adds an entry. Ranks must come in rising order.
-    pub(super) fn insert(&mut self, rank: usize, path: &PathMatcher, grpc: bool) {
-        let candidates = match path {
-            PathMatcher::Exact(path) => self.exact.entry(path.clone()).or_default(),
-            PathMatcher::Prefix(prefix) => {
-                let node = self.node_of(segments(prefix.trim_end_matches('/')));
-                &mut self.nodes[node].prefixes
+    /// Takes entries of one place out and others in.
+    pub(super) fn change(
+        &mut self,
+        place: &Place<'_>,
+        removed: &[&Arc<RankedEntry>],
+        added: &[&Arc<RankedEntry>],
+    ) {
+        match place {
+            Place::Exact(path) => {
+                let candidates = self.exact.slot(*path);
+                candidates.change(removed, added);
+                if candidates.is_empty() {
+                    self.exact.remove(*path);
+                }
             }
-            PathMatcher::Regex(pattern) => {
-                let literal = literal_head(pattern.as_str());
-                let whole = literal.rfind('/').map_or("", |end| &literal[..end]);
-                let node = self.node_of(segments(whole));
-                let node = &mut self.nodes[node];
-                if grpc { &mut node.grpc_regexes } else { &mut node.regexes }
+            Place::Prefix(prefix) => {
+                self.root.change(&mut segments(prefix), &mut |node| node.prefixes.change(removed, added));
             }
-        };
-        candidates.push(rank);
-    }
-
-    /// To be called once, after the last `insert`.
-    pub(super) fn finish<'m>(&mut self, matcher_of: &impl Fn(usize) -> &'m Matcher) {
-        for candidates in self.exact.values_mut() {
-            candidates.finish(matcher_of);
-        }
-        for node in &mut self.nodes {
-            for candidates in [&mut node.prefixes, &mut node.regexes, &mut node.grpc_regexes] {
-                candidates.finish(matcher_of);
+            Place::Regex { literal, grpc: false } => {
+                self.root.change(&mut segments(literal), &mut |node| node.regexes.change(removed, added));
+            }
+            Place::Regex { literal, grpc: true } => {
+                let mut change = |node: &mut Node| node.grpc_regexes.change(removed, added);
+                self.root.change(&mut segments(literal), &mut change);
             }
         }
     }
 
-    /// The best rank whose path matches and for which `holds` is true. `holds` looks at the whole
+    /// True when there is no entry.
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.root.is_empty()
+    }
+
+    /// Adds all entries to `all`, in no order.
+    pub(super) fn collect<'i>(&'i self, all: &mut Vec<&'i Arc<RankedEntry>>) {
+        all.extend(self.exact.values().flat_map(Candidates::iter));
+        let mut pending = vec![&self.root];
+        while let Some(node) = pending.pop() {
+            for candidates in [&node.prefixes, &node.regexes, &node.grpc_regexes] {
+                all.extend(candidates.iter());
+            }
+            pending.extend(node.children.values().map(|child| &**child));
+        }
+    }
+
+    /// The first entry whose path matches and for which `holds` is true. `holds` looks at the whole
     /// matcher; the path too: comparing it once more costs less than keeping two kinds of check.
-    pub(super) fn find(&self, head: &RequestHead<'_>, mut holds: impl FnMut(usize) -> bool) -> Option<usize> {
-        if let Some(rank) = self.exact.get(head.path).and_then(|c| c.first(head, usize::MAX, &mut holds)) {
-            return Some(rank);
-        }
-        let deepest = self.walk(head.path);
-        self.best_of(deepest, |node| &node.regexes, head, &mut holds)
-            .or_else(|| {
-                self.upwards(deepest)
-                    .take_while(|node| *node != ROOT)
-                    .find_map(|node| self.nodes[node].prefixes.first(head, usize::MAX, &mut holds))
-            })
-            .or_else(|| self.best_of(deepest, |node| &node.grpc_regexes, head, &mut holds))
-            .or_else(|| self.nodes[ROOT].prefixes.first(head, usize::MAX, &mut holds))
-    }
-
-    /// Patterns of several nodes may match; the best rank counts, not the deepest node.
-    fn best_of(
+    pub(super) fn find(
         &self,
-        deepest: usize,
-        of: impl Fn(&Node) -> &Candidates,
         head: &RequestHead<'_>,
-        holds: &mut impl FnMut(usize) -> bool,
-    ) -> Option<usize> {
-        self.upwards(deepest).fold(None, |best, node| {
-            of(&self.nodes[node]).first(head, best.unwrap_or(usize::MAX), holds).or(best)
-        })
-    }
-
-    /// The last node on the way of `path`.
-    fn walk(&self, path: &str) -> usize {
-        let mut node = ROOT;
-        for segment in segments(path) {
-            match self.nodes[node].children.get(segment) {
-                Some(child) => node = *child,
-                None => break,
-            }
+        mut holds: impl FnMut(&RankedEntry) -> bool,
+    ) -> Option<&RankedEntry> {
+        if let Some(found) = self.exact.get(head.path).and_then(|c| c.first(head, None, &mut holds)) {
+            return Some(found);
         }
-        node
+        let way = self.walk(head.path);
+        let below_root = way.get(1..).unwrap_or_default();
+        best_of(&way, |node| &node.regexes, head, &mut holds)
+            .or_else(|| below_root.iter().rev().find_map(|node| node.prefixes.first(head, None, &mut holds)))
+            .or_else(|| best_of(&way, |node| &node.grpc_regexes, head, &mut holds))
+            .or_else(|| self.root.prefixes.first(head, None, &mut holds))
     }
 
-    fn upwards(&self, from: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(Some(from), |node| (*node != ROOT).then(|| self.nodes[*node].parent))
+    /// The nodes on the way of `path`, from the root as far as the tree goes.
+    fn walk(&self, path: &str) -> SmallVec<[&Node; SEGMENTS]> {
+        let mut way = SmallVec::new();
+        let mut node = &self.root;
+        way.push(node);
+        for segment in segments(path) {
+            let Some(child) = node.children.get(segment) else { break };
+            node = child;
+            way.push(node);
+        }
+        way
+    }
+}
+
+/// Patterns of several nodes may match; the best rank counts, not the deepest node.
+fn best_of<'i>(
+    way: &[&'i Node],
+    of: impl Fn(&'i Node) -> &'i Candidates,
+    head: &RequestHead<'_>,
+    holds: &mut impl FnMut(&RankedEntry) -> bool,
+) -> Option<&'i RankedEntry> {
+    way.iter().rev().fold(None, |best, node| of(node).first(head, best, holds).or(best))
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        let own = [&self.prefixes, &self.regexes, &self.grpc_regexes];
+        self.children.is_empty() && own.into_iter().all(Candidates::is_empty)
     }
 
-    fn node_of<'p>(&mut self, path: impl Iterator<Item = &'p str>) -> usize {
-        path.fold(ROOT, |parent, segment| {
-            if let Some(child) = self.nodes[parent].children.get(segment) {
-                return *child;
-            }
-            let child = self.nodes.len();
-            self.nodes[parent].children.insert(segment.into(), child);
-            self.nodes.push(Node { parent, ..Node::default() });
-            child
-        })
+    /// Changes the node at the end of `path`; nodes are made on the way there, and gone when empty.
+    /// As deep as a path has segments: a path match is at most 1024 bytes long.
+    fn change<'p>(&mut self, path: &mut impl Iterator<Item = &'p str>, change: &mut impl FnMut(&mut Self)) {
+        let Some(segment) = path.next() else { return change(self) };
+        let child = Arc::make_mut(self.children.slot(segment));
+        child.change(path, change);
+        if child.is_empty() {
+            self.children.remove(segment);
+        }
     }
 }
 

@@ -125,17 +125,18 @@ fn form_decode(text: &str) -> String {
 impl Router {
     /// The rule that serves `head`, by the slow matcher.
     pub fn find_slowly<'r>(&'r self, head: &RequestHead<'_>) -> Option<RouteMatch<'r>> {
-        let of = |section: usize| self.entries.iter().filter(move |ranked| ranked.section == section);
         let copy = |entry: &RouteEntry| {
             let RouteEntry { hostname, matcher, rule } = entry;
             RouteEntry { hostname: hostname.clone(), matcher: matcher.clone(), rule: rule.clone() }
         };
+        let ranked = self.ranked();
+        let of = |section: usize| ranked.iter().filter(move |(own, _)| *own == section);
         let sections = self.sections.iter().enumerate().map(|(number, hostname)| {
-            let entries = of(number).map(|ranked| copy(&ranked.entry)).collect();
+            let entries = of(number).map(|(_, ranked)| copy(&ranked.entry)).collect();
             Section { hostname: hostname.clone(), entries }
         });
         let (section, entry) = find(&sections.collect::<Vec<_>>(), head)?;
-        let entry = &of(section).nth(entry)?.entry;
+        let entry = &of(section).nth(entry)?.1.entry;
         Some(RouteMatch { rule: &entry.rule, prefix_len: entry.matcher.path.prefix_len() })
     }
 }

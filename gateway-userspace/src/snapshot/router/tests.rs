@@ -324,11 +324,11 @@ fn the_work_of_a_search_does_not_grow_with_the_number_of_routes() {
             let router = router(entries);
             let request = request(routes - 1);
             let mut examined = 0;
-            let rank = router.search(&request.head(), &mut examined);
+            let found = router.search(&request.head(), &mut examined);
             assert!(examined <= most, "{shape}: {examined} of {routes} entries were looked at");
-            assert_eq!(rank.is_some(), most > 0, "{shape} with {routes}");
-            if let Some(rank) = rank {
-                assert_eq!(*router.entries[rank].entry.rule.name, *format!("{}", routes - 1), "{shape}");
+            assert_eq!(found.is_some(), most > 0, "{shape} with {routes}");
+            if let Some(found) = found {
+                assert_eq!(*found.entry.rule.name, *format!("{}", routes - 1), "{shape}");
             }
         }
     }
@@ -517,4 +517,68 @@ proptest! {
         let entries = matchers.into_iter().map(crowd).collect();
         compare(named(vec![Section { hostname: None, entries }], false), &requests)?;
     }
+
+    #[test]
+    fn a_router_that_was_changed_finds_what_a_new_one_finds(
+        mut sections in prop::collection::vec(any_section(), 1..3),
+        removed in prop::collection::vec(any::<bool>(), 40),
+        requests in prop::collection::vec(any_request(), 1..8),
+    ) {
+        let age = Arc::default();
+        let hostnames: Vec<_> = sections.iter().map(|s| s.hostname.clone()).collect();
+        let mut router = Router::of_hostnames(hostnames.clone());
+        let mut kept: Vec<Section> = Vec::new();
+        let mut number = 0;
+        for section in named(std::mem::take(&mut sections), false) {
+            let ranked: Vec<Arc<RankedEntry>> = section
+                .entries
+                .into_iter()
+                .map(|entry| {
+                    number += 1;
+                    RankedEntry::new(entry, &age, number)
+                })
+                .collect();
+            // What is there before, half of it gone again, and the rest added later.
+            let (first, later) = ranked.split_at(ranked.len() / 2);
+            let hostname = section.hostname.as_deref();
+            router.change(hostname, &[], first);
+            let before = router.clone();
+            let is_removed = |at: &usize| removed[at % removed.len()];
+            let gone: Vec<_> = (0..first.len()).filter(is_removed).map(|at| Arc::clone(&first[at])).collect();
+            router.change(hostname, &gone, later);
+            prop_assert!(before.entries().count() >= first.len() - gone.len(), "a copy was changed");
+            let stays = |entry: &&Arc<RankedEntry>| !gone.iter().any(|g| Arc::ptr_eq(g, entry));
+            let copy = |ranked: &Arc<RankedEntry>| RouteEntry {
+                hostname: ranked.entry.hostname.clone(),
+                matcher: ranked.entry.matcher.clone(),
+                rule: Arc::clone(&ranked.entry.rule),
+            };
+            let entries = ranked.iter().filter(stays).map(copy).collect();
+            kept.push(Section { hostname: section.hostname.clone(), entries });
+        }
+        let new = Router::new(kept);
+        let names = |router: &Router| router.rules().map(|rule| rule.name.clone()).collect::<Vec<_>>();
+        prop_assert_eq!(names(&router), names(&new));
+        for request in &requests {
+            prop_assert_eq!(found(&router, request), found(&new, request));
+        }
+    }
+}
+
+#[test]
+fn one_route_of_many_is_changed_without_a_new_index_of_the_others() {
+    let age = Arc::default();
+    let ranked = |n: u32| RankedEntry::new(entry(&n.to_string(), None, prefix(&format!("/r{n}"))), &age, n);
+    let all: Vec<Arc<RankedEntry>> = (0..5_000).map(ranked).collect();
+    let mut router = Router::of_hostnames(vec![None]);
+    router.change(None, &[], &all);
+    let before = router.clone();
+    let counts = || all.iter().map(Arc::strong_count).sum::<usize>();
+    let held = counts();
+    router.change(None, &all[77..78], &[ranked(5_000)]);
+    assert_eq!(found(&router, &Request::to("h", "/r77")), None);
+    assert_eq!(found(&router, &Request::to("h", "/r5000")), Some("5000"));
+    assert_eq!(found(&before, &Request::to("h", "/r77")), Some("77"));
+    // Lists of entries are shared: not one entry is in a list of its own in each router.
+    assert_eq!(counts(), held);
 }
