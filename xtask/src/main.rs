@@ -2,10 +2,13 @@
 
 mod bench;
 mod build;
+mod cluster;
 mod command;
 mod datapath;
 mod demo;
 mod fuzz;
+mod go;
+mod oci;
 mod soak;
 mod test;
 mod tidy;
@@ -31,6 +34,7 @@ struct Xtask {
 enum Command {
     Bench(bench::Options),
     Build(build::Options),
+    Cluster(cluster::Options),
     Demo(demo::Options),
     Fuzz(fuzz::Options),
     Soak(soak::Options),
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let good = match Xtask::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::Build(options) => build::run(&options).map(|()| true),
+        Command::Cluster(options) => cluster::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Soak(options) => soak::run(&options),

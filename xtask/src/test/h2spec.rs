@@ -1,18 +1,13 @@
 //! h2spec, the conformance suite for HTTP/2: a Go program, built from the versions that `xtask/h2spec/go.mod` pins.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Context;
-
-use crate::{command, workspace};
+use crate::{command, go, workspace};
 
 /// The version that is used, and no other. `xtask/h2spec/go.mod` says the same.
 const VERSION: &str = "2.2.1";
 const PACKAGE: &str = "github.com/summerwind/h2spec/cmd/h2spec";
-/// Where Go is when it is not in `PATH`: where its own installer puts it.
-const GO: &str = "/usr/local/go/bin/go";
-const DEBIAN_PACKAGES: [&str; 2] = ["golang-go", "ca-certificates"];
 
 /// Where it stands when it is installed.
 pub(super) fn program() -> PathBuf {
@@ -24,19 +19,9 @@ pub(super) fn prepare(install: bool) -> anyhow::Result<()> {
     if !install || program().is_file() {
         return Ok(());
     }
-    if find_go().is_none() {
-        command::apt_install(&DEBIAN_PACKAGES)?;
-    }
     println!("building h2spec {VERSION}, once for this user");
-    let mut build = Command::new(find_go().context("there is no Go to build h2spec with")?);
+    let mut build = Command::new(go::find_or_install(install)?);
     build.current_dir(workspace::root().join("xtask/h2spec")).env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
     build.args(["build", "-mod=readonly", "-buildvcs=false", "-o"]).arg(program()).arg(PACKAGE);
     command::say_and_run(&mut build)
-}
-
-fn find_go() -> Option<PathBuf> {
-    if command::exists("go") {
-        return Some("go".into());
-    }
-    Path::new(GO).is_file().then(|| GO.into())
 }

@@ -1,0 +1,3 @@
+module weir.dev/pod
+
+go 1.24

@@ -1,0 +1,166 @@
+//! The Go programs of a cluster: built once for their sources, kept outside of the checkout.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use crate::oci::{self, Entry, Image};
+use crate::{command, go, workspace};
+
+/// What `kubectl version` says. The version in `tests/cluster/kube1/go.mod` is the same.
+const KUBERNETES_VERSION: &str = "1.34.4";
+/// The language version that the modules ask for.
+const GO_MINOR: u32 = 24;
+/// What `kube1` is called as.
+const KUBE1_NAMES: [&str; 7] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+];
+
+/// Where the programs stand, and the images that every node has from its start.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(super) struct Programs {
+    /// A folder with one name for each program of Kubernetes.
+    pub(super) kubernetes: PathBuf,
+    pub(super) images: Vec<PathBuf>,
+}
+
+impl Programs {
+    pub(super) fn kubernetes(&self, name: &str) -> PathBuf {
+        self.kubernetes.join(name)
+    }
+}
+
+/// One module below `tests/cluster`, and the program that it is.
+struct Module {
+    name: &'static str,
+    /// How long its first build takes, for people.
+    takes: &'static str,
+    link_flags: fn() -> String,
+}
+
+const KUBE1: Module = Module { name: "kube1", takes: "about 12 minutes of CPU time", link_flags: stamped };
+const COREDNS: Module = Module { name: "coredns", takes: "a minute or two", link_flags: stripped };
+const POD: Module = Module { name: "pod", takes: "some seconds", link_flags: stripped };
+
+/// Builds what is missing. `install` gets Go too.
+pub(super) fn build(install: bool) -> anyhow::Result<Programs> {
+    let kube1 = KUBE1.build(install)?;
+    let kubernetes = kube1.parent().context("a program has a folder")?.to_owned();
+    for name in KUBE1_NAMES {
+        let link = kubernetes.join(name);
+        if !link.exists() {
+            symlink("kube1", &link).with_context(|| format!("cannot link {}", link.display()))?;
+        }
+    }
+    let (coredns, pod) = (COREDNS.build(install)?, POD.build(install)?);
+    let images = vec![
+        image(&coredns, "coredns", "coredns")?,
+        image(&pod, "pod", "pod")?,
+        // It is what it is called as.
+        image(&pod, "pod", "pause")?,
+    ];
+    Ok(Programs { kubernetes, images })
+}
+
+impl Module {
+    fn sources(&self) -> PathBuf {
+        workspace::root().join("tests/cluster").join(self.name)
+    }
+
+    /// Where it stands when it is built from these sources.
+    fn program(&self) -> anyhow::Result<PathBuf> {
+        let key = format!("{}-{}", self.name, self.key()?);
+        Ok(workspace::cache_dir().join("cluster").join(key).join(self.name))
+    }
+
+    /// Changes with anything that the program is made of.
+    fn key(&self) -> anyhow::Result<String> {
+        let dir = self.sources();
+        let entries = std::fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        let mut hash = Sha256::new();
+        hash.update((self.link_flags)());
+        for path in paths {
+            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+        Ok(oci::hex(&hash.finalize()[..8]))
+    }
+
+    fn build(&self, install: bool) -> anyhow::Result<PathBuf> {
+        let program = self.program()?;
+        if program.is_file() {
+            return Ok(program);
+        }
+        let begun = Instant::now();
+        println!("building {}, once for this user: {}", self.name, self.takes);
+        let mut build = Command::new(go::at_least(GO_MINOR, install)?);
+        build
+            .current_dir(self.sources())
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "")
+            .env("GOTOOLCHAIN", "local");
+        build.args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags"]);
+        // An interrupted build leaves no program of that name.
+        let unfinished = program.with_extension("unfinished");
+        build.arg((self.link_flags)()).arg("-o").arg(&unfinished).arg(".");
+        command::run(&mut build)?;
+        std::fs::rename(&unfinished, &program).context("cannot name the program")?;
+        println!("built in {:.0} s", begun.elapsed().as_secs_f64());
+        Ok(program)
+    }
+}
+
+/// No symbols: they are half of it.
+fn stripped() -> String {
+    "-s -w".to_owned()
+}
+
+/// Without a version, kubelet and API server take each other for unknown.
+fn stamped() -> String {
+    let stamp = |package: &str| {
+        format!(
+            " -X {package}.gitVersion=v{KUBERNETES_VERSION} -X {package}.gitMajor=1 -X {package}.gitMinor=34 \
+             -X {package}.gitTreeState=clean -X {package}.buildDate=2026-01-01T00:00:00Z"
+        )
+    };
+    let stamps = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"].map(stamp);
+    stripped() + &stamps.concat()
+}
+
+/// The archive of `localhost/NAME:test`, beside its program.
+fn image(program: &Path, program_name: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let archive = program.with_file_name(format!("{name}.tar"));
+    if archive.is_file() {
+        return Ok(archive);
+    }
+    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let path = format!("/{program_name}");
+    let mut files = vec![Entry::File { path: path.clone(), mode: 0o755, bytes }];
+    if name != program_name {
+        files.push(Entry::Link { path: format!("/{name}"), target: path });
+    }
+    let image = Image {
+        name: format!("localhost/{name}:test"),
+        entrypoint: vec![format!("/{name}")],
+        user: "65532:65532".to_owned(),
+        files,
+    };
+    let unfinished = archive.with_extension("unfinished");
+    std::fs::write(&unfinished, image.archive()?).context("cannot write the image")?;
+    std::fs::rename(&unfinished, &archive).context("cannot name the image")?;
+    Ok(archive)
+}
