@@ -268,6 +268,7 @@ fn build(
     let kernel = Arc::new(Kernel::new(kernel_options(settings, held), Arc::clone(&store), drain.clone()));
     let tables = Box::new(KernelTablesOf(Arc::clone(&kernel)));
     let mut control = Control::new(Arc::clone(&store), tables, &limits);
+    control.set_place(settings.place.clone());
     let directory = Directory { names: control.names(), ..Directory::default() };
     let telemetry = Telemetry::new(&settings.access_log, directory, &limits)
         .with_context(|| format!("cannot open the access log {:?}", settings.access_log.target))?;

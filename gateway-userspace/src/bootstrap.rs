@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::control::compile::Place;
 use crate::ebpf::PIN_ROOT;
 use crate::limits::Limits;
 use crate::proxy::http::headers::forwarded::TrustedProxies;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub datapath_log: bool,
     /// Peers of gateway listeners that begin each connection with a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
+    /// Where the gateway runs.
+    pub place: Place,
     /// The limits of everything.
     pub limits: Limits,
 }
@@ -92,6 +95,7 @@ impl Settings {
             holder: false,
             datapath_log: false,
             proxy_protocol_from: Vec::new(),
+            place: Place::default(),
             limits: Limits::default(),
         }
     }

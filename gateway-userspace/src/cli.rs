@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod explain;
 pub mod hold;
 pub mod output;
+pub mod place;
 pub mod run;
 pub mod status;
 pub mod version;

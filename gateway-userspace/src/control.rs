@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use tracing::{error, info, warn};
 
-use self::compile::{Compiled, EndpointIndex, Interned, compile};
+use self::compile::{Compiled, EndpointIndex, Interned, Place, compile};
 use self::config::meta::ObjectKey;
 use self::config::resources::ResourceSet;
 use self::diagnostic::{Diagnostic, Severity};
@@ -95,6 +95,11 @@ impl Control {
             compiled: StatusReport::default(),
             report: Arc::default(),
         }
+    }
+
+    /// Says where the gateway runs. To be called before the first `apply`.
+    pub fn set_place(&mut self, place: Place) {
+        self.interned.set_place(place);
     }
 
     /// The names of all numbers in snapshots and records. The same table while this lives.

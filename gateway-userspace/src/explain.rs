@@ -207,7 +207,7 @@ fn from_pod(question: &Question, world: &World<'_>) -> Explanation {
     let frontend = match next {
         kernel::Next::Proxy(frontend) => frontend,
         kernel::Next::Endpoint(frontend) => {
-            explanation.backends = vec![route::whole(&frontend.cluster, world)];
+            explanation.backends = vec![route::whole(&frontend.cluster, question.asks_as(), world)];
             explanation.answer = AnswerView::would(
                 "whatever the endpoint says that the kernel picks; nothing of Weir is on the path after that",
             );
@@ -226,13 +226,13 @@ fn from_pod(question: &Question, world: &World<'_>) -> Explanation {
     };
     explanation.listener = Some(format!("pod {}, {spoken}", question.caller));
     match (frontend.protocol, &frontend.routes) {
-        (PortProtocol::Opaque, _) => relayed(&mut explanation, &[&frontend.cluster], world),
+        (PortProtocol::Opaque, _) => relayed(&mut explanation, &[&frontend.cluster], question, world),
         (_, None) => {
             explanation.route = Some(RouteView {
                 why: "no route is attached to this Service: it is the destination itself".to_owned(),
                 ..RouteView::default()
             });
-            explanation.backends = vec![route::whole(&frontend.cluster, world)];
+            explanation.backends = vec![route::whole(&frontend.cluster, question.asks_as(), world)];
             explanation.answer = route::proxied(&explanation.backends);
         }
         (_, Some(router)) => route::explain(&mut explanation, router, question, world),
@@ -257,7 +257,7 @@ fn from_outside(question: &Question, world: &World<'_>) -> Explanation {
     match &listener.kind {
         ListenerKind::Http(router) => route::explain(&mut explanation, router, question, world),
         ListenerKind::Tcp(_) => {
-            relayed(&mut explanation, &listener.tcp_clusters().collect::<Vec<_>>(), world)
+            relayed(&mut explanation, &listener.tcp_clusters().collect::<Vec<_>>(), question, world)
         }
     }
     explanation
@@ -272,8 +272,14 @@ fn gateway_listener<'a>(question: &Question, snapshot: &'a Snapshot) -> Option<&
     bound.or_else(|| snapshot.listeners.iter().find(same_port))
 }
 
-fn relayed(explanation: &mut Explanation, clusters: &[&Arc<Cluster>], world: &World<'_>) {
-    explanation.backends = clusters.iter().map(|cluster| route::whole(cluster, world)).collect();
+fn relayed(
+    explanation: &mut Explanation,
+    clusters: &[&Arc<Cluster>],
+    question: &Question,
+    world: &World<'_>,
+) {
+    let caller = question.asks_as();
+    explanation.backends = clusters.iter().map(|cluster| route::whole(cluster, caller, world)).collect();
     let share = 100.0 / explanation.backends.len().max(1) as f64;
     explanation.backends.iter_mut().for_each(|backend| backend.percent = share);
     explanation.answer = route::proxied(&explanation.backends);

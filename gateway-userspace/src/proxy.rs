@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 
 use crate::limits::Limits;
 use crate::snapshot::store::SnapshotStore;
+use crate::snapshot::tier::Caller;
 use crate::telemetry::record::{Observe, PodId};
 use admission::Admission;
 use holders::Holders;
@@ -231,6 +232,16 @@ pub struct Downstream {
     pub ingress: Ingress,
     /// Keeps it on the count.
     pub admission: Admission,
+}
+
+impl Downstream {
+    /// Which endpoints are for it.
+    pub fn caller(&self) -> Caller {
+        match &self.ingress {
+            Ingress::Pod(_) => Caller::pod(self.destination.ip()),
+            Ingress::Gateway(_) => Caller::GATEWAY,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ pub enum Reason {
     Config,
     /// The client sent more frames that lead to nothing, or resets, than a connection may.
     ClientFlood,
+    /// The Service has endpoints, and Weir dials none of them: they are no addresses of pods.
+    EndpointRefused,
 }
 
 /// What a reason is called elsewhere.
@@ -70,7 +72,7 @@ struct Names {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NoRoute,
         Self::InvalidBackend,
         Self::UnsupportedFilter,
@@ -94,6 +96,7 @@ impl Reason {
         Self::SelfCall,
         Self::Config,
         Self::ClientFlood,
+        Self::EndpointRefused,
     ];
 
     const fn names(self) -> Names {
@@ -129,6 +132,7 @@ impl Reason {
             Self::SelfCall => n("self_call", "http_request_denied", "-", 403),
             Self::Config => n("config", "proxy_configuration_error", "NC", 500),
             Self::ClientFlood => n("client_flood", "http_protocol_error", "DPE", 429),
+            Self::EndpointRefused => n("endpoint_refused", "destination_ip_prohibited", "UH", 502),
         }
     }
 

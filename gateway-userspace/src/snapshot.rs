@@ -12,6 +12,7 @@ pub mod listener;
 pub mod names;
 pub mod router;
 pub mod store;
+pub mod tier;
 
 use std::sync::Arc;
 

@@ -171,16 +171,7 @@ fn router(cluster: &Arc<Cluster>, paths: &[&'static str]) -> Router {
 }
 
 fn cluster(endpoints: &[SocketAddr]) -> Arc<Cluster> {
-    let endpoint = |address: &SocketAddr| Endpoint {
-        address: *address,
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        target: "".into(),
-        node: "".into(),
-        zone: "".into(),
-    };
+    let endpoint = |address: &SocketAddr| Endpoint::at(*address);
     let endpoints = endpoints.iter().map(endpoint).collect();
     Arc::new(Cluster {
         key: ClusterKey { namespace: "demo".into(), service: "shop".into(), port: SERVICE.port() },
@@ -189,7 +180,7 @@ fn cluster(endpoints: &[SocketAddr]) -> Arc<Cluster> {
         balance: BalancePolicy::RoundRobin,
         circuit: None,
         connect_timeout: Duration::from_secs(2),
-        endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints })),
+        endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints, ..EndpointSet::default() })),
     })
 }
 

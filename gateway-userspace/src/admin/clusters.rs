@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::AdminState;
 use super::server::Answer;
 use crate::explain::endpoint::EndpointView;
+use crate::snapshot::tier::Caller;
 
 /// One Service port.
 #[derive(Debug, Serialize)]
@@ -27,7 +28,7 @@ pub(super) fn views(state: &dyn AdminState) -> Vec<ClusterView> {
         cluster: cluster.key.to_string(),
         protocol: cluster.protocol.as_str(),
         balance: cluster.balance.as_str(),
-        endpoints: EndpointView::all(cluster, state.endpoint_states()),
+        endpoints: EndpointView::all(cluster, Caller::ANY_POD, state.endpoint_states()),
     };
     snapshot.clusters.iter().map(|cluster| view(cluster)).collect()
 }

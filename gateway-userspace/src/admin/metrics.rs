@@ -10,6 +10,7 @@ use super::AdminState;
 use super::server::Answer;
 use crate::control::report::{Condition, StatusReport};
 use crate::explain::endpoint::{EndpointView, State};
+use crate::snapshot::tier::Caller;
 use crate::telemetry::exposition::Format;
 use crate::telemetry::metrics::{ConditionCount, Facts};
 
@@ -23,7 +24,7 @@ fn facts(state: &dyn AdminState) -> Facts {
     let snapshot = state.snapshot();
     let mut endpoints: BTreeMap<&'static str, u64> = State::ALL.iter().map(|s| (s.as_str(), 0)).collect();
     for cluster in snapshot.clusters.iter() {
-        for view in EndpointView::all(cluster, state.endpoint_states()) {
+        for view in EndpointView::all(cluster, Caller::ANY_POD, state.endpoint_states()) {
             *endpoints.entry(view.state.as_str()).or_default() += 1;
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
+use super::place::PlaceArgs;
 use super::{Failure, Verdict};
 use crate::app;
 use crate::bootstrap::{self, Capture, Settings};
@@ -87,6 +88,8 @@ pub struct RunArgs {
     /// client is then who that says; can be repeated
     #[arg(long, value_name = "CIDR")]
     proxy_protocol_from: Vec<IpNet>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Start no process that keeps ports open for a moment when this one is killed
     #[arg(long)]
     no_holder: bool,
@@ -187,6 +190,7 @@ fn resolve(args: RunArgs) -> Result<Settings, Failure> {
         holder: !args.no_holder,
         datapath_log: args.datapath_log,
         proxy_protocol_from: args.proxy_protocol_from,
+        place: args.place.into(),
         limits: Limits {
             drain_timeout: args.drain_timeout,
             memory_bytes_max: args.memory_max,

@@ -9,6 +9,7 @@ mod attach;
 mod backend;
 mod conditions;
 mod endpoint_index;
+mod endpoint_slice;
 mod endpoints;
 mod filter;
 mod frontend;
@@ -19,6 +20,7 @@ mod http_route;
 mod interned;
 mod listener_claims;
 mod pattern;
+mod place;
 mod precedence;
 mod protocol;
 mod reference_grant;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 pub use endpoint_index::EndpointIndex;
 pub use interned::Interned;
+pub use place::Place;
 
 use super::config::resources::ResourceSet;
 use super::report::StatusReport;
@@ -64,12 +67,13 @@ pub struct Compiled {
 pub fn compile(set: &ResourceSet, interned: &mut Interned) -> Compiled {
     let mut report = StatusReport::default();
     let mut findings = Vec::new();
-    let mut endpoints = EndpointIndex::new(set);
+    let mut endpoints = EndpointIndex::new(set, interned.place());
     let spoken = backend::spoken_protocols(set);
     let services = backend::Services::build(set, &spoken, interned, &mut endpoints, &mut findings);
     let (classes, mut gateways) = gateway::read(set, &mut findings);
     report.gateway_classes = classes;
-    let mut frontends = frontend::Frontends::build(set, &services, &mut findings);
+    let mut frontends =
+        frontend::Frontends::build(set, &services, &interned.place().locality(set), &mut findings);
     let mut parents = attach::Parents {
         set,
         services: &services,

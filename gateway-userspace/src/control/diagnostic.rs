@@ -48,6 +48,8 @@ pub enum Code {
     BadEndpoint = 223,
     /// A Service has an address that cannot be used, or one that another Service has.
     BadServiceAddress = 224,
+    /// An endpoint that an API server names and that is never dialled.
+    EndpointRefused = 225,
     /// A document is not YAML.
     Syntax = 401,
     /// An object does not have the shape of its kind.

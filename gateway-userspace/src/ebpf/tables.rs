@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::{Cluster, ClusterId, EndpointSet};
 use crate::snapshot::frontend::{FailPolicy, Frontend, Mode};
+use crate::snapshot::tier::Family;
 
 /// Every Service address that the kernel shall know.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,18 +70,15 @@ fn entries(frontend: &Frontend) -> impl Iterator<Item = (SocketAddr, KernelEntry
     })
 }
 
-/// Endpoints that may take new traffic; where there is none, those that still serve while they end
-/// (KEP-1669). An endpoint of weight 0 takes none. The kernel picks evenly: weights are the proxy's.
+/// Endpoints for pods that dialled each family: the first tier of it. The kernel picks evenly: weights
+/// are the proxy's.
 fn usable(set: &EndpointSet) -> Vec<SocketAddr> {
-    let pick = |wanted: fn(&crate::snapshot::cluster::Endpoint) -> bool| -> Vec<SocketAddr> {
-        let weighted = set.endpoints.iter().filter(|endpoint| endpoint.weight > 0 && wanted(endpoint));
-        let mut addresses: Vec<SocketAddr> = weighted.map(|endpoint| canonical(endpoint.address)).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses
-    };
-    let active = pick(|endpoint| endpoint.is_active());
-    if active.is_empty() { pick(|endpoint| endpoint.is_fallback()) } else { active }
+    let address = |index: usize| canonical(set.endpoints[index].address);
+    let mut addresses: Vec<SocketAddr> =
+        Family::ALL.into_iter().flat_map(|family| set.of_family(family)).map(address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::reason::Reason;
 use crate::snapshot::cluster::{Cluster, Endpoint};
-use crate::telemetry::endpoint_state::EndpointStates;
+use crate::snapshot::tier::Caller;
+use crate::telemetry::endpoint_state::{EndpointState, EndpointStates};
 
 /// Whether an endpoint takes new traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -25,12 +26,24 @@ pub enum State {
     Ejected,
     /// Its weight is 0.
     ZeroWeight,
+    /// Others come first: nearer ones, or those of the family that was dialled.
+    Standby,
+    /// It is on another node, and the Service keeps calls on this one.
+    OtherNode,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] =
-        [Self::Ready, Self::NotReady, Self::Terminating, Self::Fallback, Self::Ejected];
+    pub const ALL: [Self; 8] = [
+        Self::Ready,
+        Self::NotReady,
+        Self::Terminating,
+        Self::Fallback,
+        Self::Ejected,
+        Self::ZeroWeight,
+        Self::Standby,
+        Self::OtherNode,
+    ];
 
     /// Lower-case word.
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +54,8 @@ impl State {
             Self::Fallback => "fallback",
             Self::Ejected => "ejected",
             Self::ZeroWeight => "zero_weight",
+            Self::Standby => "standby",
+            Self::OtherNode => "other_node",
         }
     }
 
@@ -57,6 +72,9 @@ pub struct EndpointView {
     pub address: SocketAddr,
     /// In or out, and why.
     pub state: State,
+    /// It is one of those that calls are spread over at this moment, or would be if it were in.
+    #[serde(skip)]
+    pub in_use: bool,
     /// What it did, when ejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
@@ -77,27 +95,42 @@ pub struct EndpointView {
 }
 
 impl EndpointView {
-    /// The endpoints of a cluster at this moment.
-    pub fn all(cluster: &Cluster, states: &dyn EndpointStates) -> Vec<Self> {
+    /// The endpoints of a cluster at this moment, as they are for `caller`.
+    pub fn all(cluster: &Cluster, caller: Caller, states: &dyn EndpointStates) -> Vec<Self> {
         let set = cluster.endpoints.load();
-        let any_active = set.endpoints.iter().any(Endpoint::is_active);
-        set.endpoints.iter().map(|endpoint| Self::of(endpoint, any_active, cluster, states)).collect()
+        let tiers = set.tiers(caller);
+        let live: Vec<EndpointState> = set
+            .endpoints
+            .iter()
+            .map(|endpoint| states.state(cluster.id, endpoint.address).unwrap_or_default())
+            .collect();
+        let is_out = |tier: &Vec<usize>| tier.iter().all(|index| live[*index].ejection.is_some());
+        let in_use = tiers.iter().position(|tier| !is_out(tier)).unwrap_or(0);
+        let mut tier_of = vec![None; live.len()];
+        for (tier, members) in tiers.iter().enumerate() {
+            members.iter().for_each(|index| tier_of[*index] = Some(tier));
+        }
+        let all = set.endpoints.iter().zip(live).zip(tier_of);
+        all.map(|((endpoint, live), tier)| {
+            let elsewhere = set.local_only && caller.in_cluster && !endpoint.local;
+            let state = match tier {
+                None => left_out(endpoint, elsewhere),
+                Some(tier) if tier > in_use => State::Standby,
+                Some(_) if live.ejection.is_some() => State::Ejected,
+                Some(_) if endpoint.is_active() => State::Ready,
+                Some(_) => State::Fallback,
+            };
+            Self::of(endpoint, state, tier == Some(in_use), live)
+        })
+        .collect()
     }
 
-    fn of(endpoint: &Endpoint, any_active: bool, cluster: &Cluster, states: &dyn EndpointStates) -> Self {
-        let live = states.state(cluster.id, endpoint.address).unwrap_or_default();
-        let state = match live.ejection {
-            _ if endpoint.terminating && (any_active || !endpoint.serving) => State::Terminating,
-            _ if !endpoint.is_active() && !endpoint.is_fallback() => State::NotReady,
-            _ if endpoint.weight == 0 => State::ZeroWeight,
-            Some(_) => State::Ejected,
-            None if endpoint.is_active() => State::Ready,
-            None => State::Fallback,
-        };
+    fn of(endpoint: &Endpoint, state: State, in_use: bool, live: EndpointState) -> Self {
         let ejection = live.ejection.filter(|_| state == State::Ejected);
         Self {
             address: endpoint.address,
             state,
+            in_use,
             cause: ejection.and_then(|e| e.cause).map(Reason::as_str),
             back_in_seconds: ejection.map(|e| e.remaining.as_secs_f64()),
             weight: endpoint.weight,
@@ -105,6 +138,19 @@ impl EndpointView {
             node: (&*endpoint.node).into(),
             zone: (&*endpoint.zone).into(),
         }
+    }
+}
+
+/// Why an endpoint is in no tier.
+fn left_out(endpoint: &Endpoint, elsewhere: bool) -> State {
+    if endpoint.terminating {
+        State::Terminating
+    } else if !endpoint.ready {
+        State::NotReady
+    } else if elsewhere {
+        State::OtherNode
+    } else {
+        State::ZeroWeight
     }
 }
 
@@ -119,6 +165,8 @@ impl fmt::Display for EndpointView {
             State::Fallback => f.write_str(" ok: TERMINATING, but no other is ready"),
             State::NotReady => f.write_str(" out: NOT READY"),
             State::ZeroWeight => f.write_str(" out: WEIGHT 0"),
+            State::Standby => f.write_str(" standby: others come first"),
+            State::OtherNode => f.write_str(" out: ON ANOTHER NODE"),
             State::Terminating => f.write_str(" out: TERMINATING"),
             State::Ejected => {
                 write!(f, " out: EJECTED {}", self.cause.unwrap_or("after failures"))?;
@@ -139,18 +187,15 @@ mod tests {
     use super::*;
     use crate::snapshot::cluster::{BalancePolicy, ClusterId, ClusterKey, EndpointSet, UpstreamProtocol};
     use crate::snapshot::store::EndpointSlot;
-    use crate::telemetry::endpoint_state::{Ejection, EndpointState};
+    use crate::telemetry::endpoint_state::Ejection;
 
     fn endpoint(last: u8, ready: bool, serving: bool, terminating: bool) -> Endpoint {
         Endpoint {
-            address: SocketAddr::from(([10, 1, 2, last], 80)),
             ready,
             serving,
             terminating,
             weight: 1,
-            target: "".into(),
-            node: "".into(),
-            zone: "".into(),
+            ..Endpoint::at(SocketAddr::from(([10, 1, 2, last], 80)))
         }
     }
 
@@ -162,9 +207,9 @@ mod tests {
             balance: BalancePolicy::LeastRequest,
             circuit: None,
             connect_timeout: Duration::from_secs(1),
-            endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints })),
+            endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints, ..EndpointSet::default() })),
         };
-        EndpointView::all(&cluster, states).iter().map(EndpointView::to_string).collect()
+        EndpointView::all(&cluster, Caller::ANY_POD, states).iter().map(EndpointView::to_string).collect()
     }
 
     struct Ejected(SocketAddr);
@@ -206,6 +251,21 @@ mod tests {
         assert_eq!(
             lines(endpoints, &none),
             ["10.1.2.1:80 ok: TERMINATING, but no other is ready", "10.1.2.2:80 out: TERMINATING"]
+        );
+    }
+
+    #[test]
+    fn far_endpoints_stand_by_until_the_near_ones_are_out() {
+        let far = Endpoint { preferred: false, ..endpoint(2, true, true, false) };
+        let endpoints = vec![endpoint(1, true, true, false), far];
+        let none = crate::telemetry::endpoint_state::NoEndpointStates;
+        assert_eq!(
+            lines(endpoints.clone(), &none),
+            ["10.1.2.1:80 ok", "10.1.2.2:80 standby: others come first"]
+        );
+        assert_eq!(
+            lines(endpoints, &Ejected(SocketAddr::from(([10, 1, 2, 1], 80)))),
+            ["10.1.2.1:80 out: EJECTED connect_refused, back in 4.0 s", "10.1.2.2:80 ok"]
         );
     }
 }

@@ -3,7 +3,8 @@
 use super::{AnswerView, BackendView, Explanation, KernelView, RouteView, World};
 use crate::reason::Reason;
 use crate::snapshot::cluster::ClusterId;
-use crate::telemetry::record::{Protocol, Record};
+use crate::snapshot::tier::Caller;
+use crate::telemetry::record::{PodId, Protocol, Record};
 
 /// The way a recorded call took. Names are those of today.
 pub fn happened(record: &Record, world: &World<'_>) -> Explanation {
@@ -76,7 +77,10 @@ fn backend(record: &Record, cluster: ClusterId, world: &World<'_>) -> BackendVie
     let of = |c: &&std::sync::Arc<crate::snapshot::cluster::Cluster>| c.id == cluster;
     match world.snapshot.clusters.iter().find(of) {
         Some(cluster) => {
-            BackendView { reason: record.reason.map(Reason::as_str), ..super::route::whole(cluster, world) }
+            let from_pod = record.pod != PodId(0);
+            let caller = if from_pod { Caller::pod(record.destination.ip()) } else { Caller::GATEWAY };
+            let whole = super::route::whole(cluster, caller, world);
+            BackendView { reason: record.reason.map(Reason::as_str), ..whole }
         }
         None => BackendView {
             service: service(cluster, world),

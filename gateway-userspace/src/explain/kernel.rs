@@ -9,6 +9,7 @@ use gateway_common::service;
 use super::question::Question;
 use super::{KernelView, World, frontend};
 use crate::snapshot::frontend::{FailPolicy, Frontend, Mode};
+use crate::snapshot::tier::Family;
 
 /// Where the connection goes from here.
 pub(super) enum Next<'a> {
@@ -60,9 +61,6 @@ pub(super) fn look<'a>(question: &Question, world: &World<'a>) -> (KernelView, N
 
 fn facts(frontend: &Frontend, address: SocketAddr) -> capture::Service {
     let endpoints = frontend.cluster.endpoints.load();
-    let usable = |e: &&crate::snapshot::cluster::Endpoint| {
-        e.weight > 0 && (e.is_active() || e.is_fallback()) && e.address.is_ipv4() == address.is_ipv4()
-    };
     capture::Service {
         mode: match frontend.mode {
             Mode::L7 => service::Mode::L7,
@@ -73,7 +71,7 @@ fn facts(frontend: &Frontend, address: SocketAddr) -> capture::Service {
             FailPolicy::Open => service::FailPolicy::Open,
             FailPolicy::Closed => service::FailPolicy::Closed,
         },
-        has_endpoints: endpoints.endpoints.iter().any(|e| usable(&e)),
+        has_endpoints: !endpoints.of_family(Family::of(address.ip())).is_empty(),
     }
 }
 

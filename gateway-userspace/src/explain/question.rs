@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
+use crate::snapshot::tier;
+
 /// Who would make the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
@@ -80,6 +82,15 @@ impl Question {
     /// The destination as an address, when the URL names one.
     pub fn address(&self) -> Option<SocketAddr> {
         self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
+    }
+
+    /// The caller as far as the choice of an endpoint depends on it.
+    pub fn asks_as(&self) -> tier::Caller {
+        match (&self.caller, self.address()) {
+            (Caller::Gateway, _) => tier::Caller::GATEWAY,
+            (Caller::Pod { .. }, Some(dialled)) => tier::Caller::pod(dialled.ip()),
+            (Caller::Pod { .. }, None) => tier::Caller::ANY_POD,
+        }
     }
 
     /// `Host` of the request, without port, lower case.

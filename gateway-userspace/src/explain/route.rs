@@ -13,6 +13,7 @@ use crate::proxy::http::path;
 use crate::reason::Reason;
 use crate::snapshot::cluster::Cluster;
 use crate::snapshot::router::{RequestHead, RouteMatch, Router, Rule};
+use crate::snapshot::tier::Caller;
 
 /// Fills in everything from the route on.
 pub(super) fn explain(
@@ -43,7 +44,7 @@ pub(super) fn explain(
         return;
     };
     explanation.filters = filters::describe(&found.rule.filters);
-    explanation.backends = backends(found.rule, world);
+    explanation.backends = backends(found.rule, question.asks_as(), world);
     explanation.answer = match filtered(&found, question, &path, &host) {
         Outcome::Continue => proxied(&explanation.backends),
         Outcome::Redirect { status, location } => {
@@ -114,11 +115,11 @@ fn filtered(found: &RouteMatch<'_>, question: &Question, path: &str, host: &str)
     on_request(&found.rule.filters, &mut parts, &context)
 }
 
-fn backends(rule: &Rule, world: &World<'_>) -> Vec<BackendView> {
+fn backends(rule: &Rule, caller: Caller, world: &World<'_>) -> Vec<BackendView> {
     let total: u64 = rule.backends.iter().map(|b| u64::from(b.weight)).sum();
     let view = |backend: &crate::snapshot::router::Backend| {
         let mut view = match &backend.cluster {
-            Ok(cluster) => whole(cluster, world),
+            Ok(cluster) => whole(cluster, caller, world),
             Err(reason) => BackendView {
                 service: None,
                 percent: 0.0,
@@ -136,15 +137,16 @@ fn backends(rule: &Rule, world: &World<'_>) -> Vec<BackendView> {
 }
 
 /// A cluster that gets everything.
-pub(super) fn whole(cluster: &Arc<Cluster>, world: &World<'_>) -> BackendView {
-    let endpoints = EndpointView::all(cluster, world.endpoint_states);
-    let within = endpoints.iter().filter(|e| e.state.is_in()).count();
-    let ejected = endpoints.iter().filter(|e| e.state == State::Ejected).count();
+pub(super) fn whole(cluster: &Arc<Cluster>, caller: Caller, world: &World<'_>) -> BackendView {
+    let endpoints = EndpointView::all(cluster, caller, world.endpoint_states);
+    let in_use = || endpoints.iter().filter(|e| e.in_use);
+    let within = in_use().filter(|e| e.state.is_in()).count();
+    let ejected = in_use().filter(|e| e.state == State::Ejected).count();
     let panic = ejected > 0 && within * 100 < (within + ejected) * world.panic_threshold_percent as usize;
     BackendView {
         service: Some(cluster.key.to_string()),
         percent: 100.0,
-        reason: (within == 0 && !panic).then(|| Reason::NoHealthyEndpoint.as_str()),
+        reason: (within == 0 && !panic).then(|| cluster.endpoints.load().why_none().as_str()),
         panic,
         filters: Vec::new(),
         endpoints,
@@ -164,6 +166,7 @@ pub(super) fn proxied(backends: &[BackendView]) -> AnswerView {
     if let (Some(reason), true) = (reason_of(first), used.iter().all(|b| b.reason == first.reason)) {
         let why = match reason {
             Reason::NoHealthyEndpoint => "no endpoint may take traffic",
+            Reason::EndpointRefused => "its endpoints are no addresses of pods",
             _ => "the backend reference leads nowhere",
         };
         return AnswerView::refused(reason, why);

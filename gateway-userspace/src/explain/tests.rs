@@ -24,17 +24,8 @@ use crate::telemetry::record::{PodId, Record, example};
 
 fn cluster(directory: &Directory, service: &str, port: u16, endpoints: &[u8]) -> Arc<Cluster> {
     let key = ClusterKey { namespace: "shop".into(), service: service.into(), port };
-    let endpoint = |last: &u8| Endpoint {
-        address: SocketAddr::from(([10, 1, 2, *last], 8080)),
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        target: "".into(),
-        node: "".into(),
-        zone: "".into(),
-    };
-    let set = EndpointSet { endpoints: endpoints.iter().map(endpoint).collect() };
+    let endpoint = |last: &u8| Endpoint::at(SocketAddr::from(([10, 1, 2, *last], 8080)));
+    let set = EndpointSet { endpoints: endpoints.iter().map(endpoint).collect(), ..EndpointSet::default() };
     Arc::new(Cluster {
         id: directory.names.add_cluster(key.to_string().into()),
         key,

@@ -213,22 +213,13 @@ impl World {
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint {
-        address,
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        target: "".into(),
-        node: "".into(),
-        zone: "".into(),
-    }
+    Endpoint::at(address)
 }
 
 fn endpoints(addresses: &[SocketAddr]) -> EndpointSet {
     let mut endpoints: Vec<Endpoint> = addresses.iter().copied().map(endpoint).collect();
     endpoints.sort_by_key(|e| e.address);
-    EndpointSet { endpoints }
+    EndpointSet { endpoints, ..EndpointSet::default() }
 }
 
 fn cluster(id: u32, protocol: UpstreamProtocol, addresses: &[SocketAddr]) -> Arc<Cluster> {

@@ -28,6 +28,7 @@ use super::{Ingress, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::cluster::{Cluster, ClusterId};
 use crate::snapshot::router::RetryPolicy;
+use crate::snapshot::tier::Caller;
 use answer::AnswerBody;
 use body::RequestBody;
 use forward::{Broken, Message, forward};
@@ -41,6 +42,8 @@ pub struct Call<'a> {
     pub proxy: &'a Proxy,
     /// Who asks: connections are made in its namespace, and never shared with others.
     pub ingress: &'a Ingress,
+    /// Which endpoints are for it.
+    pub caller: Caller,
     /// Where it goes.
     pub cluster: &'a Arc<Cluster>,
     /// What the route says about repeats.
@@ -147,9 +150,8 @@ impl Call<'_> {
         recorder: &mut Recorder,
     ) -> Result<Answer, Failure> {
         let members = state.members(&self.proxy.upstream);
-        let Some(endpoint) = members.pick(tried, fastrand::u64(..)) else {
-            return Err(Failure::ours(Reason::NoHealthyEndpoint, Reached::NotSent));
-        };
+        let picked = members.pick(self.caller, tried, fastrand::u64(..));
+        let endpoint = picked.map_err(|reason| Failure::ours(reason, Reached::NotSent))?;
         let in_flight = InFlight::new(endpoint);
         recorder.record.endpoint = Some(endpoint.address);
         tried.push(endpoint.address);

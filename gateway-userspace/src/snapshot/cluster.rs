@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::circuit::CircuitLimit;
 use super::store::EndpointSlot;
+use super::tier::Family;
+use crate::reason::Reason;
 
 /// Names a Service port: `namespace/service:port`. Ordered, so that iteration is stable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,6 +140,23 @@ impl FromIterator<Arc<Cluster>> for ClusterTable {
 pub struct EndpointSet {
     /// Sorted by `address`.
     pub endpoints: Vec<Endpoint>,
+    /// Calls from within the cluster stay on this node (`internalTrafficPolicy: Local`).
+    pub local_only: bool,
+    /// The Service's first family, where it says one: for callers that dialled none.
+    pub family: Option<Family>,
+    /// So many more were asked for, and are never dialled.
+    pub refused: usize,
+}
+
+impl EndpointSet {
+    /// Why there is no endpoint for a caller that has no tier.
+    pub fn why_none(&self) -> Reason {
+        if self.endpoints.is_empty() && self.refused > 0 {
+            Reason::EndpointRefused
+        } else {
+            Reason::NoHealthyEndpoint
+        }
+    }
 }
 
 /// One address behind a Service port.
@@ -159,9 +178,31 @@ pub struct Endpoint {
     pub node: Arc<str>,
     /// Topology zone, else empty.
     pub zone: Arc<str>,
+    /// It runs on this node.
+    pub local: bool,
+    /// As near as the Service's traffic distribution wants it; all are where it wants nothing, and
+    /// where none is.
+    pub preferred: bool,
 }
 
 impl Endpoint {
+    /// A ready endpoint of weight 1 of which nothing else is known.
+    pub fn at(address: SocketAddr) -> Self {
+        let nothing: Arc<str> = Arc::default();
+        Self {
+            address,
+            ready: true,
+            serving: true,
+            terminating: false,
+            weight: 1,
+            target: Arc::clone(&nothing),
+            node: Arc::clone(&nothing),
+            zone: nothing,
+            local: false,
+            preferred: true,
+        }
+    }
+
     /// May take new traffic: ready and not terminating.
     pub fn is_active(&self) -> bool {
         self.ready && !self.terminating

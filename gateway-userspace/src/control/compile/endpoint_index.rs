@@ -1,9 +1,12 @@
 //! Pure: which slices belong to which Service, so that a change of one costs only its Service.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::conditions::Subject;
+use super::endpoint_slice::Ground;
 use super::endpoints;
+use super::place::Place;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Entry, Kind, ResourceSet};
 use crate::control::config::service::{EndpointSlice, SERVICE_NAME_LABEL};
@@ -16,6 +19,7 @@ pub struct EndpointIndex {
     /// A slice that names no Service is under its namespace and an empty name.
     slices_of: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     findings: BTreeMap<ObjectKey, Vec<Diagnostic>>,
+    place: Arc<Place>,
 }
 
 fn service_of(slice: &ObjectKey, entry: &Entry<EndpointSlice>) -> ObjectKey {
@@ -25,8 +29,8 @@ fn service_of(slice: &ObjectKey, entry: &Entry<EndpointSlice>) -> ObjectKey {
 
 impl EndpointIndex {
     /// The index of a set, with findings on slices that no Service has.
-    pub(super) fn new(set: &ResourceSet) -> Self {
-        let mut index = Self::default();
+    pub(super) fn new(set: &ResourceSet, place: &Arc<Place>) -> Self {
+        let mut index = Self { place: Arc::clone(place), ..Self::default() };
         for (key, entry) in set.endpoint_slices.iter() {
             index.slices_of.entry(service_of(key, entry)).or_default().insert(key.clone());
         }
@@ -77,8 +81,10 @@ impl EndpointIndex {
             .flatten()
             .filter_map(|key| Some((key, set.endpoint_slices.get(key)?)))
             .collect();
+        let locality = self.place.locality(set);
+        let ground = Ground { set, place: &self.place, locality: &locality };
         let sets = match set.services.get(service) {
-            Some(entry) => endpoints::of_service(service, entry, &slices, &mut findings),
+            Some(entry) => endpoints::of_service(service, entry, &slices, ground, &mut findings),
             None => {
                 findings.extend(slices.iter().map(|(key, entry)| orphan(key, entry)));
                 Vec::new()

@@ -4,44 +4,37 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::annotation;
-use super::backend::tcp_ports;
+use super::backend::{is_external_name, tcp_ports};
 use super::conditions::Subject;
+use super::endpoint_slice::{Ground, Hint, Hints, Slice};
+use super::place::Locality;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Entry, Kind};
 use crate::control::config::service::{
-    AddressType, EndpointSlice, IntOrString, Service, ServicePort, SliceEndpoint, SlicePort,
+    EndpointSlice, IntOrString, Service, ServicePort, SliceEndpoint, SlicePort,
 };
 use crate::control::diagnostic::{Code, Diagnostic};
 use crate::snapshot::cluster::{Endpoint, EndpointSet};
-
-/// A slice that can be used, with what was read of it once for all ports.
-struct Slice<'a> {
-    object: &'a EndpointSlice,
-    weight: u32,
-    /// The first address of each endpoint that has a usable one.
-    endpoints: Vec<(IpAddr, &'a SliceEndpoint)>,
-}
+use crate::snapshot::tier::Family;
 
 /// The endpoints of each TCP port, in the order of the Service's ports.
 pub(super) fn of_service(
     key: &ObjectKey,
     entry: &Entry<Service>,
     slices: &[(&ObjectKey, &Entry<EndpointSlice>)],
+    ground: Ground<'_>,
     findings: &mut Vec<Diagnostic>,
 ) -> Vec<(u16, EndpointSet)> {
     let slice_count = slices.len();
-    let slices: Vec<Slice<'_>> =
-        slices.iter().filter_map(|(key, entry)| read(key, entry, findings)).collect();
     let service = &entry.object;
+    let slices: Vec<Slice<'_>> =
+        slices.iter().filter_map(|(key, entry)| Slice::read(service, key, entry, ground, findings)).collect();
     let subject = Subject::new(Kind::Service, key, entry, &service.metadata);
     let mut texts = Texts::default();
     let mut sets = Vec::new();
     for (index, port) in tcp_ports(service) {
-        let set = of_port(service, port, &slices, &mut texts);
-        if !set.endpoints.iter().any(Endpoint::is_active)
-            && service.spec.kind.as_deref() != Some("ExternalName")
-        {
+        let set = of_port(service, port, &slices, ground.locality, &mut texts);
+        if !set.endpoints.iter().any(Endpoint::is_active) && !is_external_name(service) {
             findings.push(no_endpoints(&subject, index, port, &slices, slice_count, &set));
         }
         sets.push((port.port, set));
@@ -49,67 +42,75 @@ pub(super) fn of_service(
     sets
 }
 
-fn read<'a>(
-    key: &ObjectKey,
-    entry: &'a Entry<EndpointSlice>,
-    findings: &mut Vec<Diagnostic>,
-) -> Option<Slice<'a>> {
-    let object = &*entry.object;
-    let subject = Subject::new(Kind::EndpointSlice, key, entry, &object.metadata);
-    if object.address_type == AddressType::Fqdn {
-        let finding = subject.warning(Code::BadEndpoint).field("addressType");
-        findings.push(
-            finding
-                .message("endpoints of type FQDN are not supported and get no traffic")
-                .fix("write IP addresses in a slice of type IPv4 or IPv6"),
-        );
-        return None;
-    }
-    let mut endpoints = Vec::with_capacity(object.endpoints.len());
-    for (index, endpoint) in object.endpoints.iter().enumerate() {
-        // The addresses of one endpoint are interchangeable, and clients take the first.
-        let text = endpoint.addresses.first().map(String::as_str).unwrap_or_default();
-        let wanted = |ip: &IpAddr| ip.is_ipv4() == (object.address_type == AddressType::IPv4);
-        match text.parse::<IpAddr>().ok().filter(wanted) {
-            Some(ip) => endpoints.push((ip, endpoint)),
-            None => {
-                let family = if object.address_type == AddressType::IPv4 { "IPv4" } else { "IPv6" };
-                let field = format!("endpoints[{index}].addresses[0]");
-                findings.push(
-                    subject
-                        .warning(Code::BadEndpoint)
-                        .field(field)
-                        .message(format!(
-                            "`{text}` is not an {family} address; this endpoint gets no traffic"
-                        ))
-                        .fix(format!("write an {family} address, or correct addressType")),
-                );
-            }
-        }
-    }
-    Some(Slice { object, weight: annotation::weight(&object.metadata, &subject, findings), endpoints })
-}
-
-fn of_port(service: &Service, port: &ServicePort, slices: &[Slice<'_>], texts: &mut Texts) -> EndpointSet {
-    let mut by_address: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+fn of_port(
+    service: &Service,
+    port: &ServicePort,
+    slices: &[Slice<'_>],
+    locality: &Locality,
+    texts: &mut Texts,
+) -> EndpointSet {
+    let mut by_address: BTreeMap<SocketAddr, (Endpoint, Hints)> = BTreeMap::new();
     for slice in slices {
         let Some(number) = slice.object.ports.iter().find_map(|p| target(port, p)) else { continue };
-        for (ip, endpoint) in &slice.endpoints {
+        for usable in &slice.endpoints {
             let new = Endpoint {
-                address: SocketAddr::new(*ip, number),
+                address: SocketAddr::new(usable.ip, number),
                 weight: slice.weight,
-                ..describe(service, endpoint, texts)
+                ..describe(service, usable.object, locality, texts)
             };
             match by_address.get(&new.address) {
-                // In two slices while one moves to the other: the one that may take traffic counts.
-                Some(known) if known.is_active() || !new.is_active() => {}
+                // In two slices while one moves to the other: the better word counts.
+                Some((known, _)) if use_of(known) >= use_of(&new) => {}
                 _ => {
-                    by_address.insert(new.address, new);
+                    by_address.insert(new.address, (new, usable.hints));
                 }
             }
         }
     }
-    EndpointSet { endpoints: by_address.into_values().collect() }
+    let mut endpoints: Vec<(Endpoint, Hints)> = by_address.into_values().collect();
+    for family in Family::ALL {
+        prefer(&mut endpoints, family);
+    }
+    EndpointSet {
+        endpoints: endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(),
+        local_only: service.spec.is_node_local() && locality.node.is_some(),
+        family: first_family(service),
+        refused: slices.iter().map(|slice| slice.refused).sum(),
+    }
+}
+
+/// How much use an endpoint is.
+fn use_of(endpoint: &Endpoint) -> u8 {
+    u8::from(endpoint.is_fallback()) + 2 * u8::from(endpoint.is_active())
+}
+
+/// Marks what is near. As kube-proxy does: hints count only if every ready endpoint of the family has
+/// one of the kind and at least one of them is for us; those that name nodes before those that name
+/// zones.
+fn prefer(endpoints: &mut [(Endpoint, Hints)], family: Family) {
+    let of_family = |(endpoint, _): &&(Endpoint, Hints)| {
+        endpoint.is_active() && Family::of(endpoint.address.ip()) == family
+    };
+    let counts = |kind: fn(&Hints) -> Hint| {
+        let mut hints = endpoints.iter().filter(of_family).map(|(_, hints)| kind(hints));
+        hints.clone().any(|hint| hint == Hint::Ours) && hints.all(|hint| hint != Hint::Absent)
+    };
+    let kinds: [fn(&Hints) -> Hint; 2] = [|hints| hints.nodes, |hints| hints.zones];
+    let Some(kind) = kinds.into_iter().find(|kind| counts(*kind)) else { return };
+    for (endpoint, hints) in endpoints.iter_mut().filter(|(e, _)| Family::of(e.address.ip()) == family) {
+        endpoint.preferred = kind(hints) == Hint::Ours;
+    }
+}
+
+fn first_family(service: &Service) -> Option<Family> {
+    let spec = &service.spec;
+    match spec.ip_families.first().map(String::as_str) {
+        Some("IPv4") => return Some(Family::V4),
+        Some("IPv6") => return Some(Family::V6),
+        _ => {}
+    }
+    let address = spec.cluster_ip.as_ref().or(spec.cluster_ips.first());
+    address.and_then(|text| text.parse().ok()).map(Family::of)
 }
 
 /// The number behind a Service port in a slice. A slice port without a number stands for all ports.
@@ -118,11 +119,12 @@ fn target(port: &ServicePort, slice_port: &SlicePort) -> Option<u16> {
     if name(&slice_port.name) != name(&port.name) || !is_tcp(slice_port.protocol.as_deref()) {
         return None;
     }
-    slice_port.port.or(match port.target_port {
+    let number = slice_port.port.or(match port.target_port {
         Some(IntOrString::Int(number)) => Some(number),
         Some(IntOrString::String(_)) => None,
         None => Some(port.port),
-    })
+    });
+    number.filter(|number| *number != 0)
 }
 
 pub(super) fn is_tcp(protocol: Option<&str>) -> bool {
@@ -130,7 +132,7 @@ pub(super) fn is_tcp(protocol: Option<&str>) -> bool {
 }
 
 /// Everything but the address and weight, with the API's meaning of absent conditions.
-fn describe(service: &Service, endpoint: &SliceEndpoint, texts: &mut Texts) -> Endpoint {
+fn describe(service: &Service, endpoint: &SliceEndpoint, locality: &Locality, texts: &mut Texts) -> Endpoint {
     let conditions = &endpoint.conditions;
     let all = service.spec.publish_not_ready_addresses;
     let ready = all || conditions.ready.unwrap_or(true);
@@ -150,6 +152,8 @@ fn describe(service: &Service, endpoint: &SliceEndpoint, texts: &mut Texts) -> E
         target: target.map_or_else(|| texts.get(""), Into::into),
         node: texts.get(endpoint.node_name.as_deref().unwrap_or_default()),
         zone: texts.get(endpoint.zone.as_deref().unwrap_or_default()),
+        local: locality.node.is_some() && endpoint.node_name.as_deref() == locality.node.as_deref(),
+        preferred: true,
     }
 }
 
@@ -187,6 +191,12 @@ fn no_endpoints(
                 set.endpoints.len()
             ))
             .fix("see why its pods are not ready");
+    }
+    if set.refused > 0 {
+        let refused = set.refused;
+        return finding
+            .message(format!("port {number} has {refused} endpoints and Weir refuses them; calls get 502"))
+            .fix("see the findings on its EndpointSlices");
     }
     if slice_count == 0 {
         return finding

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use super::annotation;
 use super::backend::{Services, is_external_name, tcp_ports};
 use super::conditions::Subject;
+use super::place::Locality;
 use super::protocol::{self, Protocol, Speaks};
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Kind, ResourceSet};
-use crate::control::config::service::{Service, ServicePort};
+use crate::control::config::service::{Distribution, Service, ServicePort};
 use crate::control::diagnostic::{Code, Diagnostic};
 use crate::snapshot::cluster::Cluster;
 use crate::snapshot::frontend::{FailPolicy, Frontend, Mode, PortProtocol};
@@ -52,7 +53,12 @@ impl PortFrontend<'_> {
 }
 
 impl<'a> Frontends<'a> {
-    pub(super) fn build(set: &'a ResourceSet, services: &Services, findings: &mut Vec<Diagnostic>) -> Self {
+    pub(super) fn build(
+        set: &'a ResourceSet,
+        services: &Services,
+        locality: &Locality,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Self {
         let mut frontends = BTreeMap::new();
         for (key, entry) in set.services.iter() {
             let service = &*entry.object;
@@ -77,7 +83,7 @@ impl<'a> Frontends<'a> {
                     })
                 })
                 .collect();
-            let unkept = unkept(service, &subject);
+            let unkept = unkept(service, locality, &subject);
             let frontend = ServiceFrontends { subject, addresses, mode, fail_policy, unkept, ports };
             frontends.insert(key.clone(), frontend);
         }
@@ -211,20 +217,43 @@ fn cluster_ips(service: &Service, subject: &Subject, findings: &mut Vec<Diagnost
 }
 
 /// What a Service asks of whoever balances it, and Weir does not do.
-fn unkept(service: &Service, subject: &Subject) -> Vec<Diagnostic> {
+fn unkept(service: &Service, locality: &Locality, subject: &Subject) -> Vec<Diagnostic> {
     let spec = &service.spec;
-    let asked = [
-        ("spec.sessionAffinity", &spec.session_affinity, "None"),
-        ("spec.internalTrafficPolicy", &spec.internal_traffic_policy, "Cluster"),
-        ("spec.trafficDistribution", &spec.traffic_distribution, ""),
-    ];
-    let unkept = asked.into_iter().filter_map(|(field, value, default)| {
-        let value = value.as_deref().filter(|value| *value != default && !value.is_empty())?;
+    let set = |value: &'_ Option<String>, default: &str| {
+        value.clone().filter(|value| !value.is_empty() && value != default)
+    };
+    let mut unkept = Vec::new();
+    let mut add = |field: &str, message: String, fix: String| {
+        unkept.push(subject.warning(Code::FieldIgnored).field(field).message(message).fix(fix));
+    };
+    let leave = format!("remove it, or leave the Service to others: annotation {}: pass", annotation::MODE);
+    if let Some(value) = set(&spec.session_affinity, "None") {
         let message = format!("`{value}` has no effect yet on calls that Weir balances");
-        let fix = format!("remove it, or leave the Service to others: annotation {}: pass", annotation::MODE);
-        Some(subject.warning(Code::FieldIgnored).field(field).message(message).fix(fix))
-    });
-    unkept.collect()
+        add("spec.sessionAffinity", message, leave.clone());
+    }
+    let unknown = |value: &str| format!("`{value}` has no effect: Weir does not know it");
+    let nowhere = |value: &str, what: &str| {
+        format!("`{value}` has no effect: Weir was not told on which {what} it runs")
+    };
+    let tell = || "tell Weir its node: weir run --node-name NAME --zone ZONE".to_owned();
+    let field = "spec.internalTrafficPolicy";
+    match set(&spec.internal_traffic_policy, "Cluster") {
+        Some(value) if !spec.is_node_local() => add(field, unknown(&value), leave.clone()),
+        Some(value) if locality.node.is_none() => add(field, nowhere(&value, "node"), tell()),
+        _ => {}
+    }
+    let field = "spec.trafficDistribution";
+    match (set(&spec.traffic_distribution, ""), spec.distribution()) {
+        (Some(value), None) => add(field, unknown(&value), leave),
+        (Some(value), Some(Distribution::SameZone)) if locality.zone.is_none() => {
+            add(field, nowhere(&value, "node and in which zone"), tell());
+        }
+        (Some(value), Some(Distribution::SameNode)) if locality.node.is_none() => {
+            add(field, nowhere(&value, "node"), tell());
+        }
+        _ => {}
+    }
+    unkept
 }
 
 fn taken_address(subject: &Subject, address: &SocketAddr, by: &ObjectKey) -> Diagnostic {

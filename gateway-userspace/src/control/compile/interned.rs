@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
+use super::place::Place;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::Kind;
 use crate::limits::Limits;
@@ -29,6 +30,7 @@ pub struct Interned {
     clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
     /// Addresses that could not be opened, and why: told by whoever tried.
     unusable: BTreeMap<SocketAddr, String>,
+    place: Arc<Place>,
     pub(super) regex_bytes_max: usize,
     pub(super) route_regex_bytes_max: usize,
     pub(super) retry_attempts: u32,
@@ -61,6 +63,7 @@ impl Interned {
             rule_ids: HashMap::default(),
             clusters: BTreeMap::new(),
             unusable: BTreeMap::new(),
+            place: Arc::default(),
             regex_bytes_max: limits.regex_bytes_max,
             route_regex_bytes_max: limits.route_regex_bytes_max,
             retry_attempts: limits.retry_attempts,
@@ -72,6 +75,16 @@ impl Interned {
     /// The texts of the numbers given so far.
     pub fn names(&self) -> &Arc<Names> {
         &self.names
+    }
+
+    /// Says where the gateway runs. Counts from the next compile on.
+    pub fn set_place(&mut self, place: Place) {
+        self.place = Arc::new(place);
+    }
+
+    /// Where the gateway runs.
+    pub(super) fn place(&self) -> &Arc<Place> {
+        &self.place
     }
 
     /// Replaces the list of addresses that could not be opened. True when it differs.

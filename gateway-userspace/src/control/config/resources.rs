@@ -194,7 +194,7 @@ pub struct ResourceSet {
     pub endpoint_slices: Objects<EndpointSlice>,
     /// Namespaces, by name.
     pub namespaces: Objects<Namespace>,
-    /// The node that this gateway runs on, by name; none where nobody tells.
+    /// Nodes, by name: of an API server the one that this gateway runs on, of a folder those that are written.
     pub nodes: Objects<Node>,
     /// Pods whose connects go through Weir, where no API server tells.
     pub captured_pods: Objects<CapturedPod>,

@@ -49,12 +49,58 @@ pub struct ServiceSpec {
     pub selector: Option<Presence>,
     /// Endpoints that are not ready take traffic too.
     pub publish_not_ready_addresses: bool,
-    /// `None` when absent. Not supported: reported where Weir balances the Service.
+    /// `None` when absent, or `ClientIP`.
     pub session_affinity: Option<String>,
-    /// `Cluster` when absent. Not supported: reported where Weir balances the Service.
+    /// How long that holds.
+    pub session_affinity_config: Option<SessionAffinityConfig>,
+    /// `Cluster` when absent, or `Local`.
     pub internal_traffic_policy: Option<String>,
-    /// No preference when absent. Not supported: reported where Weir balances the Service.
+    /// No preference when absent; see [`Distribution`].
     pub traffic_distribution: Option<String>,
+    /// The families it serves; the first one is its own.
+    pub ip_families: Vec<String>,
+}
+
+/// SessionAffinityConfig.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct SessionAffinityConfig {
+    /// For `ClientIP`.
+    #[serde(rename = "clientIP")]
+    pub client_ip: Option<ClientIpConfig>,
+}
+
+/// ClientIPConfig.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientIpConfig {
+    /// Seconds, 1 to 86,400; 10,800 when absent.
+    pub timeout_seconds: Option<u32>,
+}
+
+/// Which endpoints a Service prefers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distribution {
+    /// Those in the caller's zone (`PreferSameZone`, `PreferClose`).
+    SameZone,
+    /// Those on the caller's node, then those in its zone (`PreferSameNode`).
+    SameNode,
+}
+
+impl ServiceSpec {
+    /// What `traffic_distribution` means; `None` for nothing, and for a word that is not known.
+    pub fn distribution(&self) -> Option<Distribution> {
+        match self.traffic_distribution.as_deref()? {
+            "PreferSameZone" | "PreferClose" => Some(Distribution::SameZone),
+            "PreferSameNode" => Some(Distribution::SameNode),
+            _ => None,
+        }
+    }
+
+    /// Calls from within the cluster stay on the node.
+    pub fn is_node_local(&self) -> bool {
+        self.internal_traffic_policy.as_deref() == Some("Local")
+    }
 }
 
 /// ServicePort.
@@ -174,10 +220,28 @@ pub struct SliceEndpoint {
     pub zone: Option<String>,
     /// Not read.
     pub hostname: Option<Presence>,
-    /// Not read.
-    pub hints: Option<Presence>,
+    /// Whom it is for.
+    pub hints: Option<EndpointHints>,
     /// Not read.
     pub deprecated_topology: Option<Presence>,
+}
+
+/// EndpointHints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointHints {
+    /// Zones whose callers should use it.
+    pub for_zones: Vec<Hint>,
+    /// Nodes whose callers should use it.
+    pub for_nodes: Vec<Hint>,
+}
+
+/// ForZone and ForNode.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Hint {
+    /// Of the zone or node.
+    pub name: String,
 }
 
 /// EndpointConditions; absent means what the API says for each.

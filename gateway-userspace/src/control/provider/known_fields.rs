@@ -16,10 +16,8 @@ const METADATA: [&str; 10] = [
     "clusterName",
 ];
 
-const SERVICE: [&str; 10] = [
-    "sessionAffinityConfig",
+const SERVICE: [&str; 8] = [
     "externalTrafficPolicy",
-    "ipFamilies",
     "ipFamilyPolicy",
     "externalIPs",
     "loadBalancerIP",

@@ -13,16 +13,7 @@ use crate::snapshot::frontend::{FailPolicy, Frontend, Mode, PortProtocol};
 use crate::snapshot::store::EndpointSlot;
 
 fn endpoint(address: &str) -> Endpoint {
-    Endpoint {
-        address: address.parse().unwrap(),
-        ready: true,
-        serving: true,
-        terminating: false,
-        weight: 1,
-        target: "".into(),
-        node: "".into(),
-        zone: "".into(),
-    }
+    Endpoint::at(address.parse().unwrap())
 }
 
 fn cluster(endpoints: Vec<Endpoint>) -> Arc<Cluster> {
@@ -33,7 +24,7 @@ fn cluster(endpoints: Vec<Endpoint>) -> Arc<Cluster> {
         balance: BalancePolicy::LeastRequest,
         circuit: None,
         connect_timeout: Duration::from_secs(1),
-        endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints })),
+        endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints, ..EndpointSet::default() })),
     })
 }
 

@@ -61,6 +61,7 @@ pub fn status_for(reason: Reason) -> GrpcStatus {
         Reason::ClientProtocol | Reason::Loop => GrpcStatus::INTERNAL,
         Reason::InvalidBackend | Reason::UnsupportedFilter | Reason::Config => GrpcStatus::UNKNOWN,
         Reason::NoHealthyEndpoint
+        | Reason::EndpointRefused
         | Reason::ConnectRefused
         | Reason::ConnectTimeout
         | Reason::ConnectFailed

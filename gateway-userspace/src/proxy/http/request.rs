@@ -117,6 +117,7 @@ impl<'a> Exchange<'a> {
         let call = Call {
             proxy: &self.connection.proxy,
             ingress: &downstream.ingress,
+            caller: downstream.caller(),
             cluster: route.cluster,
             retry: route.rule.and_then(|rule| rule.retry.as_ref()),
             speak,

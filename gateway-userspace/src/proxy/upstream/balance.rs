@@ -1,15 +1,19 @@
 //! Pure: which endpoint gets the next attempt.
 //!
 //! A table is built when the endpoints of a cluster change; a pick is then a few array reads, with no
-//! allocation. Active endpoints come first; when there is none, terminating ones that still serve
-//! (KEP-1669). Ejected endpoints are passed over, unless too few would be left (panic rule): a
-//! cluster that looks bad as a whole gets its traffic spread rather than piled on the rest.
+//! allocation. Which endpoints there are for a caller, and in which tiers, `snapshot::tier` says.
+//! Ejected endpoints are passed over. Where too few of a tier would be left, the next one stands in;
+//! without a next one that is better, ejections are ignored (panic rule): a cluster that looks bad as
+//! a whole gets its traffic spread rather than piled on the rest.
 
 mod schedule;
 
 use std::cell::Cell;
 
-use crate::snapshot::cluster::{BalancePolicy, Endpoint, EndpointSet};
+use smallvec::SmallVec;
+
+use crate::snapshot::cluster::{BalancePolicy, EndpointSet};
+use crate::snapshot::tier::Caller;
 use schedule::Schedule;
 
 /// Endpoints looked at to judge how many are ejected; all of them in clusters up to this size.
@@ -26,9 +30,15 @@ pub trait EndpointState {
     fn is_ejected(&self, endpoint: usize) -> bool;
 }
 
-/// How one worker picks from one `EndpointSet`.
+/// How one worker picks from one `EndpointSet` for one kind of caller.
 #[derive(Debug)]
 pub struct BalanceTable {
+    tiers: SmallVec<[Tier; 1]>,
+}
+
+/// Endpoints that are as good as each other but for their weights and state.
+#[derive(Debug)]
+struct Tier {
     policy: BalancePolicy,
     panic_threshold_percent: u32,
     schedule: Schedule,
@@ -37,35 +47,78 @@ pub struct BalanceTable {
     cursor: Cell<Option<usize>>,
 }
 
+/// What a search among endpoints that are in rotation brought.
+enum Found {
+    Untried(usize),
+    Tried(usize),
+    None,
+}
+
 impl BalanceTable {
-    /// The table for `set`. With fewer usable endpoints than `panic_threshold_percent`, ejections are
-    /// ignored; 0 never ignores them.
-    pub fn new(policy: BalancePolicy, set: &EndpointSet, panic_threshold_percent: u32) -> Self {
-        let mut schedule = Schedule::new(&set.endpoints, Endpoint::is_active);
-        if schedule.is_empty() {
-            schedule = Schedule::new(&set.endpoints, Endpoint::is_fallback);
-        }
-        Self { policy, panic_threshold_percent, schedule, cursor: Cell::new(None) }
+    /// The table of `set` for `caller`. With fewer usable endpoints than `panic_threshold_percent`,
+    /// ejections are ignored; 0 never ignores them.
+    pub fn new(
+        policy: BalancePolicy,
+        set: &EndpointSet,
+        caller: Caller,
+        panic_threshold_percent: u32,
+    ) -> Self {
+        let tier = |members| Tier {
+            policy,
+            panic_threshold_percent,
+            schedule: Schedule::new(&set.endpoints, members),
+            cursor: Cell::new(None),
+        };
+        Self { tiers: set.tiers(caller).into_iter().map(tier).collect() }
     }
 
     /// The endpoint for the next attempt. `tried` are avoided while another one is usable. `None` when
-    /// there is no endpoint that may take traffic (`Reason::NoHealthyEndpoint`). `random` is a uniform
+    /// there is no endpoint that may take traffic. `random` is a uniform
     /// number.
     pub fn pick(&self, state: &impl EndpointState, tried: &[usize], random: u64) -> Option<usize> {
-        let places = self.schedule.len();
-        if places == 0 {
-            return None;
-        }
-        let first = self.first_place(random);
-        let chosen = match self.policy {
-            BalancePolicy::LeastRequest => self.better_of_two(state, first, random >> 32),
-            BalancePolicy::RoundRobin | BalancePolicy::Random => first,
-        };
-        let endpoint = self.schedule.at(chosen);
+        let first = self.tiers.first()?;
+        let chosen = first.choose(state, random);
+        let endpoint = first.schedule.at(chosen);
         if !tried.contains(&endpoint) && !state.is_ejected(endpoint) {
             return Some(endpoint);
         }
         self.next_usable(state, tried, chosen, random)
+    }
+
+    /// One that is in and untried, else one that is in, else none.
+    fn next_usable(
+        &self,
+        state: &impl EndpointState,
+        tried: &[usize],
+        start: usize,
+        random: u64,
+    ) -> Option<usize> {
+        let mut repeated = None;
+        // Ejections are ignored in no tier while another one has enough that are in.
+        for ignore_ejections in [false, true] {
+            for tier in &self.tiers {
+                if tier.is_panic(state, start) != ignore_ejections {
+                    continue;
+                }
+                match tier.search(state, tried, ignore_ejections, start, random) {
+                    Found::Untried(endpoint) => return Some(endpoint),
+                    Found::Tried(endpoint) => repeated = repeated.or(Some(endpoint)),
+                    Found::None => {}
+                }
+            }
+        }
+        repeated
+    }
+}
+
+impl Tier {
+    /// The place of the first choice.
+    fn choose(&self, state: &impl EndpointState, random: u64) -> usize {
+        let first = self.first_place(random);
+        match self.policy {
+            BalancePolicy::LeastRequest => self.better_of_two(state, first, random >> 32),
+            BalancePolicy::RoundRobin | BalancePolicy::Random => first,
+        }
     }
 
     fn first_place(&self, random: u64) -> usize {
@@ -95,27 +148,29 @@ impl BalanceTable {
         if load(b, a) < load(a, b) { second } else { first }
     }
 
-    /// One that is in and untried, else one that is in, else none.
-    fn next_usable(
+    /// Looks at every endpoint, from `start` on.
+    fn search(
         &self,
         state: &impl EndpointState,
         tried: &[usize],
+        ignore_ejections: bool,
         start: usize,
         random: u64,
-    ) -> Option<usize> {
-        let panic = self.is_panic(state, start);
-        let mut repeated = None;
+    ) -> Found {
+        let mut repeated = Found::None;
         for step in 0..self.schedule.len() + RANDOM_PLACES {
             let place = self.place_after(start, step, random);
             let endpoint = self.schedule.at(place);
-            if !panic && state.is_ejected(endpoint) {
+            if !ignore_ejections && state.is_ejected(endpoint) {
                 continue;
             }
             if !tried.contains(&endpoint) {
                 self.cursor.set(Some((place + 1) % self.schedule.len()));
-                return Some(endpoint);
+                return Found::Untried(endpoint);
             }
-            repeated = repeated.or(Some(endpoint));
+            if let Found::None = repeated {
+                repeated = Found::Tried(endpoint);
+            }
         }
         repeated
     }

@@ -3,7 +3,7 @@
 //! A cluster's members follow its endpoint slot: when the version has changed, the new set is
 //! matched by address with what was known, which costs the size of that one Service.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::limits::Limits;
 use crate::proxy::clock;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
-use crate::snapshot::cluster::{Cluster, ClusterId, EndpointSet};
+use crate::snapshot::cluster::{BalancePolicy, Cluster, ClusterId, EndpointSet};
+use crate::snapshot::tier::{Caller, Family};
 use crate::telemetry::record::PodId;
 
 /// One endpoint as one worker knows it.
@@ -73,9 +74,18 @@ impl Drop for InFlight {
 pub struct Members {
     version: u64,
     set: Arc<EndpointSet>,
-    table: BalanceTable,
+    /// There are endpoints of both families.
+    dual_stack: bool,
+    balance: BalancePolicy,
+    panic_threshold_percent: u32,
+    /// By `kind_of`; each is made when the first such caller comes.
+    tables: [OnceCell<BalanceTable>; CALLER_KINDS],
     endpoints: Vec<Rc<Endpoint>>,
 }
+
+/// Callers that `snapshot::tier` tells apart: by the family that they dialled, and by whether they are
+/// in the cluster.
+const CALLER_KINDS: usize = 6;
 
 impl EndpointState for Members {
     fn in_flight(&self, endpoint: usize) -> u32 {
@@ -88,13 +98,32 @@ impl EndpointState for Members {
 }
 
 impl Members {
-    /// The endpoint for the next attempt, avoiding `tried`. `None`: none may take traffic.
-    pub fn pick(&self, tried: &[SocketAddr], random: u64) -> Option<&Rc<Endpoint>> {
+    /// The endpoint for `caller`'s next attempt, avoiding `tried`.
+    ///
+    /// # Errors
+    /// Why none may take traffic.
+    pub fn pick(&self, caller: Caller, tried: &[SocketAddr], random: u64) -> Result<&Rc<Endpoint>, Reason> {
         let mut indexes = smallvec::SmallVec::<[usize; 8]>::new();
         indexes.extend(
             tried.iter().filter_map(|t| self.set.endpoints.binary_search_by_key(t, |e| e.address).ok()),
         );
-        self.endpoints.get(self.table.pick(self, &indexes, random)?)
+        let picked = self.table(caller).pick(self, &indexes, random);
+        picked.and_then(|index| self.endpoints.get(index)).ok_or_else(|| self.set.why_none())
+    }
+
+    fn table(&self, caller: Caller) -> &BalanceTable {
+        self.tables[self.kind_of(caller)]
+            .get_or_init(|| BalanceTable::new(self.balance, &self.set, caller, self.panic_threshold_percent))
+    }
+
+    /// Callers for whom these endpoints make no difference are of one kind, and share a table.
+    fn kind_of(&self, caller: Caller) -> usize {
+        let family = match caller.family.filter(|_| self.dual_stack) {
+            None => 0,
+            Some(Family::V4) => 1,
+            Some(Family::V6) => 2,
+        };
+        family * 2 + usize::from(caller.in_cluster && self.set.local_only)
     }
 }
 
@@ -194,8 +223,16 @@ impl Registry {
         });
         let endpoints = endpoints.collect();
         known.into_iter().flatten().for_each(|gone| gone.pools.close());
-        let table = BalanceTable::new(cluster.balance, &set, self.limits.panic_threshold_percent);
-        Rc::new(Members { version, set, table, endpoints })
+        let has = |family| set.endpoints.iter().any(|e| Family::of(e.address.ip()) == family);
+        Rc::new(Members {
+            version,
+            dual_stack: Family::ALL.into_iter().all(has),
+            set,
+            balance: cluster.balance,
+            panic_threshold_percent: self.limits.panic_threshold_percent,
+            tables: Default::default(),
+            endpoints,
+        })
     }
 
     /// Forgets clusters that the snapshot has no more, follows the endpoints of the others, and

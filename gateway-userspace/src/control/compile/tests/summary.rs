@@ -10,6 +10,7 @@ use crate::control::report::Condition;
 use crate::snapshot::cluster::{Cluster, Endpoint};
 use crate::snapshot::listener::ListenerKind;
 use crate::snapshot::router::{Matcher, PathMatcher, RouteEntry, Router, Rule, ValueMatcher};
+use crate::snapshot::tier::Family;
 
 pub(super) fn of(compiled: &Compiled, read: &[Diagnostic]) -> String {
     let mut text = String::new();
@@ -125,7 +126,16 @@ fn cluster(cluster: &Cluster) -> String {
     let set = cluster.endpoints.load();
     let endpoints: Vec<String> = set.endpoints.iter().map(endpoint).collect();
     let limit = cluster.circuit.as_ref().map(|limit| format!(" max-requests={}", limit.requests_max()));
-    let settings = format!("{:?} {:?}{}", cluster.protocol, cluster.balance, limit.unwrap_or_default());
+    let local = if set.local_only { " local-only" } else { "" };
+    let dual = Family::ALL.into_iter().all(|f| set.endpoints.iter().any(|e| Family::of(e.address.ip()) == f));
+    let family = set.family.filter(|_| dual).map(|family| format!(" {family:?}")).unwrap_or_default();
+    let refused = if set.refused == 0 { String::new() } else { format!(" refused={}", set.refused) };
+    let settings = format!(
+        "{:?} {:?}{}{local}{family}{refused}",
+        cluster.protocol,
+        cluster.balance,
+        limit.unwrap_or_default()
+    );
     quoted(&format!("{} {settings}: {}", cluster.key, endpoints.join(", ")))
 }
 
@@ -139,7 +149,13 @@ fn endpoint(e: &Endpoint) -> String {
     let weight = if e.weight == 1 { String::new() } else { format!(" weight={}", e.weight) };
     let texts: String =
         [&e.target, &e.node, &e.zone].iter().filter(|t| !t.is_empty()).map(|t| format!(" {t}")).collect();
-    format!("{}{texts}{weight}{state}", e.address)
+    let near = match (e.local, e.preferred) {
+        (false, true) => "",
+        (true, true) => " local",
+        (false, false) => " far",
+        (true, false) => " local far",
+    };
+    format!("{}{texts}{weight}{state}{near}", e.address)
 }
 
 fn statuses(text: &mut String, compiled: &Compiled) {

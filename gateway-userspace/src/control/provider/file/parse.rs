@@ -155,6 +155,7 @@ fn known_kind(group: &str, kind: &str) -> Option<Kind> {
         (GATEWAY_GROUP, "ReferenceGrant") => Some(Kind::ReferenceGrant),
         ("", "Service") => Some(Kind::Service),
         ("", "Namespace") => Some(Kind::Namespace),
+        ("", "Node") => Some(Kind::Node),
         ("discovery.k8s.io", "EndpointSlice") => Some(Kind::EndpointSlice),
         ("weir.dev", "CapturedPod") => Some(Kind::CapturedPod),
         _ => None,

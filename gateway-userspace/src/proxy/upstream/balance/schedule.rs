@@ -20,10 +20,8 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Of the endpoints that `admit` admits. One without weight is left out.
-    pub(super) fn new(endpoints: &[Endpoint], admit: impl Fn(&Endpoint) -> bool) -> Self {
-        let members: Vec<usize> =
-            (0..endpoints.len()).filter(|i| endpoints[*i].weight > 0 && admit(&endpoints[*i])).collect();
+    /// Of the endpoints at `members`, each of which has a weight.
+    pub(super) fn new(endpoints: &[Endpoint], members: Vec<usize>) -> Self {
         let weights: Vec<u32> = endpoints.iter().map(|e| e.weight).collect();
         let shares = shares(&members, &weights);
         let mut peers: BTreeMap<u64, Peers> = BTreeMap::new();
@@ -38,10 +36,6 @@ impl Schedule {
         }
         order.sort_unstable();
         Self { places: order.into_iter().map(|(_, index)| index).collect(), members, weights }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {

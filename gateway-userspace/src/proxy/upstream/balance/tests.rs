@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::snapshot::cluster::Endpoint;
 
 #[derive(Default)]
 struct State {
@@ -25,20 +26,22 @@ const POLICIES: [BalancePolicy; 3] =
 
 fn endpoint(index: usize, weight: u32, ready: bool, serving: bool, terminating: bool) -> Endpoint {
     Endpoint {
-        address: ([10, 0, (index / 256) as u8, (index % 256) as u8], 80).into(),
         ready,
         serving,
         terminating,
         weight,
-        target: "".into(),
-        node: "".into(),
-        zone: "".into(),
+        ..Endpoint::at(([10, 0, (index / 256) as u8, (index % 256) as u8], 80).into())
     }
+}
+
+/// As a client of a Gateway sees it.
+fn table_of(policy: BalancePolicy, set: &EndpointSet, threshold: u32) -> BalanceTable {
+    BalanceTable::new(policy, set, Caller::GATEWAY, threshold)
 }
 
 fn active(weights: &[u32]) -> EndpointSet {
     let endpoints = weights.iter().enumerate().map(|(i, w)| endpoint(i, *w, true, true, false)).collect();
-    EndpointSet { endpoints }
+    EndpointSet { endpoints, ..EndpointSet::default() }
 }
 
 /// Uniform numbers, the same each time (splitmix64).
@@ -65,7 +68,7 @@ fn counts(table: &BalanceTable, state: &State, endpoints: usize, picks: usize) -
 #[test]
 fn shares_follow_weights_under_every_policy() {
     for policy in POLICIES {
-        let table = BalanceTable::new(policy, &active(&[1, 2, 0, 7]), 50);
+        let table = table_of(policy, &active(&[1, 2, 0, 7]), 50);
         let counts = counts(&table, &State::default(), 4, 10_000);
         for (count, share) in counts.iter().zip([1_000, 2_000, 0, 7_000]) {
             assert!(count.abs_diff(share) <= share / 5, "{policy:?}: {counts:?}");
@@ -75,7 +78,7 @@ fn shares_follow_weights_under_every_policy() {
 
 #[test]
 fn round_robin_gives_each_its_exact_turns_and_never_a_long_run() {
-    let table = BalanceTable::new(BalancePolicy::RoundRobin, &active(&[5, 1, 1]), 50);
+    let table = table_of(BalancePolicy::RoundRobin, &active(&[5, 1, 1]), 50);
     let picks: Vec<usize> = (0..70).map(|_| table.pick(&State::default(), &[], 0).unwrap()).collect();
     for round in picks.chunks(7) {
         assert_eq!(round.iter().filter(|e| **e == 0).count(), 5);
@@ -83,7 +86,7 @@ fn round_robin_gives_each_its_exact_turns_and_never_a_long_run() {
     }
     let longest = picks.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap();
     assert!(longest <= 4, "{picks:?}");
-    let equal = BalanceTable::new(BalancePolicy::RoundRobin, &active(&[1; 5]), 50);
+    let equal = table_of(BalancePolicy::RoundRobin, &active(&[1; 5]), 50);
     let picks: Vec<usize> = (0..10).map(|_| equal.pick(&State::default(), &[], 0).unwrap()).collect();
     assert_eq!(picks, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
 }
@@ -91,13 +94,13 @@ fn round_robin_gives_each_its_exact_turns_and_never_a_long_run() {
 #[test]
 fn least_request_keeps_away_from_the_busy_one() {
     let state = State { in_flight: vec![50, 0, 0, 0], ..State::default() };
-    let table = BalanceTable::new(BalancePolicy::LeastRequest, &active(&[1; 4]), 50);
+    let table = table_of(BalancePolicy::LeastRequest, &active(&[1; 4]), 50);
     assert_eq!(counts(&table, &state, 4, 4_000)[0], 0);
 }
 
 #[test]
 fn least_request_evens_out_work_over_weight() {
-    let table = BalanceTable::new(BalancePolicy::LeastRequest, &active(&[1, 3]), 50);
+    let table = table_of(BalancePolicy::LeastRequest, &active(&[1, 3]), 50);
     let mut state = State { in_flight: vec![0, 0], ..State::default() };
     let mut random = randoms();
     for _ in 0..4_000 {
@@ -110,7 +113,7 @@ fn least_request_evens_out_work_over_weight() {
 #[test]
 fn an_ejected_endpoint_gets_nothing_until_too_few_are_left() {
     for policy in POLICIES {
-        let table = BalanceTable::new(policy, &active(&[1; 4]), 50);
+        let table = table_of(policy, &active(&[1; 4]), 50);
         let mut state = State::default();
         state.ejected.extend([0, 1]);
         let two_out = counts(&table, &state, 4, 4_000);
@@ -126,9 +129,9 @@ fn an_ejected_endpoint_gets_nothing_until_too_few_are_left() {
 fn without_a_panic_rule_a_cluster_that_is_all_out_has_no_endpoint() {
     let mut state = State::default();
     state.ejected.extend([0, 1]);
-    let strict = BalanceTable::new(BalancePolicy::Random, &active(&[1, 1]), 0);
+    let strict = table_of(BalancePolicy::Random, &active(&[1, 1]), 0);
     assert_eq!(strict.pick(&state, &[], 0), None);
-    let panic = BalanceTable::new(BalancePolicy::Random, &active(&[1, 1]), 1);
+    let panic = table_of(BalancePolicy::Random, &active(&[1, 1]), 1);
     assert!(panic.pick(&state, &[], 0).is_some());
 }
 
@@ -136,7 +139,7 @@ fn without_a_panic_rule_a_cluster_that_is_all_out_has_no_endpoint() {
 fn a_repeat_goes_elsewhere_while_there_is_an_elsewhere() {
     let mut random = randoms();
     for policy in POLICIES {
-        let table = BalanceTable::new(policy, &active(&[1, 1, 1]), 50);
+        let table = table_of(policy, &active(&[1, 1, 1]), 50);
         for _ in 0..100 {
             assert_eq!(table.pick(&State::default(), &[0, 2], random()), Some(1));
             assert!(table.pick(&State::default(), &[0, 1, 2], random()).is_some());
@@ -156,9 +159,11 @@ fn terminating_endpoints_serve_only_when_no_other_does() {
     let leaving = endpoint(1, 1, false, true, true);
     let gone = endpoint(2, 1, false, false, true);
     let starting = endpoint(3, 1, false, false, false);
-    let set =
-        |endpoints: &[&Endpoint]| EndpointSet { endpoints: endpoints.iter().copied().cloned().collect() };
-    let table = |set: &EndpointSet| BalanceTable::new(BalancePolicy::RoundRobin, set, 50);
+    let set = |endpoints: &[&Endpoint]| EndpointSet {
+        endpoints: endpoints.iter().copied().cloned().collect(),
+        ..EndpointSet::default()
+    };
+    let table = |set: &EndpointSet| table_of(BalancePolicy::RoundRobin, set, 50);
     let with_active = set(&[&endpoint(0, 1, true, true, false), &leaving, &gone, &starting]);
     assert_eq!(counts(&table(&with_active), &State::default(), 4, 10), [10, 0, 0, 0]);
     assert_eq!(counts(&table(&set(&[&gone, &leaving, &starting])), &State::default(), 3, 10), [0, 10, 0]);
@@ -168,7 +173,7 @@ fn terminating_endpoints_serve_only_when_no_other_does() {
 
 #[test]
 fn in_a_large_cluster_a_few_ejected_ones_are_passed_over_and_all_others_are_reached() {
-    let table = BalanceTable::new(BalancePolicy::LeastRequest, &active(&vec![1; 2_000]), 50);
+    let table = table_of(BalancePolicy::LeastRequest, &active(&vec![1; 2_000]), 50);
     let state = State { ejected: (0..2_000).step_by(10).collect(), ..State::default() };
     let counts = counts(&table, &state, 2_000, 40_000);
     for (index, count) in counts.iter().enumerate() {
@@ -178,10 +183,44 @@ fn in_a_large_cluster_a_few_ejected_ones_are_passed_over_and_all_others_are_reac
 
 #[test]
 fn huge_and_uneven_weights_make_a_table_of_bounded_size() {
-    let table = BalanceTable::new(BalancePolicy::Random, &active(&[u32::MAX, 1, 999_983]), 50);
-    assert!(table.schedule.len() < 5_000);
+    let table = table_of(BalancePolicy::Random, &active(&[u32::MAX, 1, 999_983]), 50);
+    assert!(table.tiers[0].schedule.len() < 5_000);
     let counts = counts(&table, &State::default(), 3, 50_000);
     assert!(counts[0] > 49_000 && counts[1] < 100, "{counts:?}");
+}
+
+/// Two near endpoints and two far ones.
+fn near_and_far() -> EndpointSet {
+    let far = |index| Endpoint { preferred: false, ..endpoint(index, 1, true, true, false) };
+    let mut set = active(&[1, 1]);
+    set.endpoints.extend([far(2), far(3)]);
+    set
+}
+
+#[test]
+fn far_endpoints_get_nothing_while_near_ones_are_in() {
+    for policy in POLICIES {
+        let table = table_of(policy, &near_and_far(), 50);
+        let near = counts(&table, &State::default(), 4, 1_000);
+        assert!(near[0] > 300 && near[1] > 300 && near[2..] == [0, 0], "{policy:?} {near:?}");
+        let one_out = State { ejected: [0].into(), ..State::default() };
+        assert_eq!(counts(&table, &one_out, 4, 100), [0, 100, 0, 0], "{policy:?}");
+    }
+}
+
+#[test]
+fn far_endpoints_stand_in_when_near_ones_are_ejected_or_were_tried() {
+    for policy in POLICIES {
+        let table = table_of(policy, &near_and_far(), 50);
+        let near_out = State { ejected: [0, 1].into(), ..State::default() };
+        let far = counts(&table, &near_out, 4, 1_000);
+        assert!(far[..2] == [0, 0] && far[2] > 300 && far[3] > 300, "{policy:?} {far:?}");
+        for random in [0, u64::MAX / 3, u64::MAX] {
+            assert!(table.pick(&State::default(), &[0, 1], random).is_some_and(|picked| picked >= 2));
+        }
+        let all_out = State { ejected: [0, 1, 2, 3].into(), ..State::default() };
+        assert!(table.pick(&all_out, &[], 0).is_some_and(|picked| picked < 2), "panic begins with the near");
+    }
 }
 
 fn any_endpoint() -> impl Strategy<Value = (u32, bool, bool, bool)> {
@@ -216,9 +255,9 @@ proptest! {
         if usable.len() * 100 >= candidates.len() * threshold as usize {
             candidates = usable;
         }
-        let set = EndpointSet { endpoints: endpoints.clone() };
+        let set = EndpointSet { endpoints: endpoints.clone(), ..EndpointSet::default() };
         let state = State { ejected, ..State::default() };
-        let picked = BalanceTable::new(policy, &set, threshold).pick(&state, &tried, random);
+        let picked = table_of(policy, &set, threshold).pick(&state, &tried, random);
         match picked {
             None => prop_assert!(candidates.is_empty()),
             Some(picked) => {
