@@ -96,7 +96,7 @@ pub struct Limits {
     pub memory_bytes_max: Option<u64>,
     /// How often the memory in use is looked at.
     pub memory_check_interval: Duration,
-    /// Idle upstream connections kept per worker, pod and endpoint.
+    /// Idle upstream connections kept per worker, pod and endpoint, once the traffic that needed more is over.
     pub pool_idle_max: usize,
     /// Upstream connections per worker, pod and endpoint, in use or idle.
     pub pool_connections_max: usize,

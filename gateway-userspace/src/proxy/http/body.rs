@@ -1,7 +1,6 @@
 //! The body of a response on its way to the client: counted, watched for silence, never collected.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -29,7 +28,6 @@ pub struct Relayed {
     silence: Silence,
     /// The time the route gives to the whole response.
     deadline: Option<Pin<Box<Sleep>>>,
-    limits: Arc<Limits>,
 }
 
 impl Relayed {
@@ -39,7 +37,7 @@ impl Relayed {
         lease: Lease,
         in_flight: InFlight,
         deadline: Option<tokio::time::Instant>,
-        limits: &Arc<Limits>,
+        limits: &Limits,
     ) -> Box<Self> {
         Box::new(Self {
             incoming,
@@ -47,7 +45,6 @@ impl Relayed {
             in_flight,
             silence: Silence::new(limits.stream_idle_timeout),
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
-            limits: Arc::clone(limits),
         })
     }
 
@@ -68,7 +65,7 @@ impl Relayed {
 
     fn ended(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.release(self.incoming.take_reusable(), &self.limits);
+            lease.release(self.incoming.take_reusable());
         }
     }
 }

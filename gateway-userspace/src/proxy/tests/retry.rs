@@ -152,6 +152,32 @@ async fn idle_connections_to_an_endpoint_that_went_are_closed() {
 }
 
 #[tokio::test]
+async fn connections_that_a_burst_needs_are_used_again_and_given_up_when_it_is_over() {
+    const CLIENTS: usize = 8;
+    // Nobody is answered before all have asked.
+    let together = Arc::new(tokio::sync::Barrier::new(CLIENTS));
+    let backend = serve(Speaks::Http1, move |_| {
+        let together = Arc::clone(&together);
+        async move {
+            together.wait().await;
+            Response::new(text("all are here"))
+        }
+    })
+    .await;
+    let mut world = World::with(Limits { pool_idle_max: 2, ..Limits::default() });
+    let target = cluster(0, UpstreamProtocol::Http, &[backend.address]);
+    let pod = world.service(PortProtocol::Http, &target);
+    for _ in 0..3 {
+        let clients: tokio::task::JoinSet<_> = (0..CLIENTS).map(|_| get(pod, "/")).collect();
+        assert!(clients.join_all().await.iter().all(|answer| answer.text() == "all are here"));
+    }
+    assert_eq!(backend.connections.load(Ordering::SeqCst), CLIENTS);
+    for _ in 2..CLIENTS {
+        world.event(|event| matches!(event, Event::Upstream(-1)).then_some(())).await;
+    }
+}
+
+#[tokio::test]
 async fn what_may_have_been_done_is_not_done_twice() {
     let dropping = backend::accept(|mut stream| async move {
         let mut buffer = [0; 4096];

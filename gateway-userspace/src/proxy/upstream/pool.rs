@@ -27,6 +27,9 @@ use crate::telemetry::record::{Observe, PodId};
 /// How often idle connections are looked at.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Sweeps after which more idle connections than are kept were not needed for the traffic there is.
+const SURPLUS_AGE: u32 = 2;
+
 /// Streams given up whose late frames are still known for what they are, per HTTP/2 connection.
 const UPSTREAM_RESETS_REMEMBERED: usize = 1024;
 
@@ -66,7 +69,7 @@ impl Pools {
     /// Closes what was idle too long, and forgets pools that hold nothing.
     pub fn sweep(&self, limits: &Limits) {
         self.by_pod.borrow_mut().retain(|_, pool| {
-            pool.sweep(limits.pool_idle_timeout);
+            pool.sweep(limits);
             pool.open.get() > 0 || Rc::strong_count(pool) > 1
         });
     }
@@ -168,20 +171,19 @@ impl Lease {
     }
 
     /// The response was read to its end: its HTTP/1 connection may serve another request.
-    pub fn release(self, connection: Option<Box<Http1Connection>>, limits: &Limits) {
+    pub fn release(self, connection: Option<Box<Http1Connection>>) {
         if let (Self::Http1(lease), Some(connection)) = (self, connection) {
-            lease.release(connection, limits);
+            lease.release(connection);
         }
     }
 }
 
 impl Http1Lease {
-    fn release(self, connection: Box<Http1Connection>, limits: &Limits) {
-        let mut idle = self.pool.http1.borrow_mut();
-        if self.pool.closed.get() || idle.len() >= limits.pool_idle_max {
-            return;
+    /// Kept, however many there are: traffic that needed it mostly needs it again at once.
+    fn release(self, connection: Box<Http1Connection>) {
+        if !self.pool.closed.get() {
+            self.pool.http1.borrow_mut().push(IdleHttp1 { connection, slot: self.slot, age: 0 });
         }
-        idle.push(IdleHttp1 { connection, slot: self.slot, age: 0 });
     }
 }
 
@@ -351,12 +353,19 @@ impl Pool {
         self.http2.borrow_mut().clear();
     }
 
-    fn sweep(&self, idle_timeout: Duration) {
-        let age_max = idle_timeout.as_secs() / SWEEP_INTERVAL.as_secs();
-        self.http1.borrow_mut().retain_mut(|idle| {
+    fn sweep(&self, limits: &Limits) {
+        let age_max = limits.pool_idle_timeout.as_secs() / SWEEP_INTERVAL.as_secs();
+        let mut http1 = self.http1.borrow_mut();
+        let mut surplus = http1.len().saturating_sub(limits.pool_idle_max);
+        // The one used last is at the end: what comes first was longest not needed.
+        http1.retain_mut(|idle| {
             idle.age = idle.age.saturating_add(1);
-            u64::from(idle.age) <= age_max && idle.connection.is_quiet()
+            let is_surplus = surplus > 0 && idle.age > SURPLUS_AGE;
+            let is_kept = !is_surplus && u64::from(idle.age) <= age_max && idle.connection.is_quiet();
+            surplus = surplus.saturating_sub(usize::from(!is_kept));
+            is_kept
         });
+        drop(http1);
         self.http2.borrow_mut().retain(|connection| {
             if connection.streams.get() == 0 {
                 connection.age.set(connection.age.get().saturating_add(1));
