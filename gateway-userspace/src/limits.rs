@@ -149,6 +149,8 @@ pub struct Limits {
     /// How often a configuration folder is looked at whether or not an event says so; also the longest
     /// that a file which is being written can hold changes back.
     pub config_poll_interval: Duration,
+    /// Those of following an API server.
+    pub api: ApiLimits,
 }
 
 impl Default for Limits {
@@ -220,6 +222,55 @@ impl Default for Limits {
             config_debounce: Duration::from_millis(10),
             config_burst_max: Duration::from_millis(20),
             config_poll_interval: Duration::from_secs(5),
+            api: ApiLimits::default(),
+        }
+    }
+}
+
+/// Ends of following an API server, and of keeping what it said.
+#[derive(Debug, Clone)]
+pub struct ApiLimits {
+    /// Least time between two changes from the API server that are told; those between come together.
+    pub change_interval: Duration,
+    /// One object of the API server, bytes of JSON.
+    pub object_bytes_max: usize,
+    /// Objects of one page, where the API server cannot stream a list.
+    pub page_objects: usize,
+    /// How long a watch may last before it is renewed; each draws its own between half of it and all.
+    pub watch_duration: Duration,
+    /// How long a watch may be silent before it is renewed. The API server says something each minute.
+    pub watch_silence: Duration,
+    /// The longest that a node waits before it comes back after its connection broke; each draws its own.
+    pub reconnect_max: Duration,
+    /// The longest that it waits before a list that replaces what it knows; each draws its own.
+    pub relist_max: Duration,
+    /// The longest between attempts that keep failing; each draws its own.
+    pub retry_max: Duration,
+    /// How often the API server is asked which kinds it has, while one that Weir could use is missing.
+    pub discovery_missing_interval: Duration,
+    /// The same while none is missing.
+    pub discovery_interval: Duration,
+    /// Least time between two writes of what is known to disk.
+    pub state_write_interval: Duration,
+    /// The file with what is known, bytes.
+    pub state_bytes_max: u64,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self {
+            change_interval: Duration::from_millis(5),
+            object_bytes_max: 8 * 1024 * 1024,
+            page_objects: 500,
+            watch_duration: Duration::from_secs(10 * 60),
+            watch_silence: Duration::from_secs(150),
+            reconnect_max: Duration::from_secs(2),
+            relist_max: Duration::from_secs(10),
+            retry_max: Duration::from_secs(30),
+            discovery_missing_interval: Duration::from_secs(30),
+            discovery_interval: Duration::from_secs(300),
+            state_write_interval: Duration::from_secs(30),
+            state_bytes_max: 256 * 1024 * 1024,
         }
     }
 }

@@ -64,6 +64,12 @@ pub enum Code {
     Unreadable = 406,
     /// A limit on files is reached.
     TooLarge = 407,
+    /// The API server refuses what Weir has to ask it.
+    ApiRefused = 410,
+    /// The API server cannot be reached, or answers what cannot be understood.
+    ApiUnreachable = 411,
+    /// What is known cannot be written to disk, or what was written cannot be used.
+    StateUnusable = 412,
     /// A Gateway or one of its listeners is refused.
     GatewayRefused = 501,
     /// A Gateway's class is not Weir's.
@@ -122,11 +128,31 @@ impl Diagnostic {
     pub fn on(severity: Severity, code: Code, id: &ObjectId, origin: &Origin) -> Self {
         let place = origin.place();
         Self {
-            severity,
-            code,
-            object: Some(id.to_string()),
             file: place.map(|(file, _)| file.to_owned()),
             line: place.map(|(_, line)| line),
+            ..Self::of(severity, code, id.to_string())
+        }
+    }
+
+    /// A finding about a place in a file. Line and column count from 1.
+    pub fn at(severity: Severity, code: Code, file: &str, place: Option<(u32, u32)>) -> Self {
+        Self {
+            object: None,
+            file: Some(file.to_owned()),
+            line: place.map(|p| p.0),
+            column: place.map(|p| p.1),
+            ..Self::of(severity, code, String::new())
+        }
+    }
+
+    /// A finding about an object that is in no file, called `Kind namespace/name`.
+    pub fn of(severity: Severity, code: Code, object: String) -> Self {
+        Self {
+            severity,
+            code,
+            object: Some(object),
+            file: None,
+            line: None,
             column: None,
             field: String::new(),
             message: String::new(),
@@ -134,19 +160,9 @@ impl Diagnostic {
         }
     }
 
-    /// A finding about a place in a file. Line and column count from 1.
-    pub fn at(severity: Severity, code: Code, file: &str, place: Option<(u32, u32)>) -> Self {
-        Self {
-            severity,
-            code,
-            object: None,
-            file: Some(file.to_owned()),
-            line: place.map(|p| p.0),
-            column: place.map(|p| p.1),
-            field: String::new(),
-            message: String::new(),
-            fix: String::new(),
-        }
+    /// A finding about nothing that has a name.
+    pub fn about_nothing(severity: Severity, code: Code) -> Self {
+        Self { object: None, ..Self::of(severity, code, String::new()) }
     }
 
     /// The same, about a field.

@@ -3,6 +3,7 @@
 mod decode;
 pub mod file;
 mod known_fields;
+pub mod kubernetes;
 mod object;
 mod tree;
 

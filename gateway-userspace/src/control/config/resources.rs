@@ -139,6 +139,11 @@ impl<T: PartialEq> Objects<T> {
         self.0.iter()
     }
 
+    /// True when nothing was changed since one was the other's clone.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -292,6 +297,44 @@ impl ResourceSet {
             Kind::Namespace => self.namespaces.get(key).map(|e| &e.origin),
             Kind::Node => self.nodes.get(key).map(|e| &e.origin),
             Kind::CapturedPod => self.captured_pods.get(key).map(|e| &e.origin),
+        }
+    }
+
+    /// True when `object` is there already, under `key` and without a difference.
+    pub fn holds(&self, key: &ObjectKey, object: &Object) -> bool {
+        fn same<T: PartialEq>(objects: &Objects<T>, key: &ObjectKey, object: &T) -> bool {
+            objects.get(key).is_some_and(|entry| *entry.object == *object)
+        }
+        match object {
+            Object::GatewayClass(object) => same(&self.gateway_classes, key, object),
+            Object::Gateway(object) => same(&self.gateways, key, object),
+            Object::HttpRoute(object) => same(&self.http_routes, key, object),
+            Object::GrpcRoute(object) => same(&self.grpc_routes, key, object),
+            Object::ReferenceGrant(object) => same(&self.reference_grants, key, object),
+            Object::Service(object) => same(&self.services, key, object),
+            Object::EndpointSlice(object) => same(&self.endpoint_slices, key, object),
+            Object::Namespace(object) => same(&self.namespaces, key, object),
+            Object::Node(object) => same(&self.nodes, key, object),
+            Object::CapturedPod(object) => same(&self.captured_pods, key, object),
+        }
+    }
+
+    /// The keys of all objects of a kind.
+    pub fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
+        fn all<T: PartialEq>(objects: &Objects<T>) -> Vec<ObjectKey> {
+            objects.iter().map(|(key, _)| key.clone()).collect()
+        }
+        match kind {
+            Kind::GatewayClass => all(&self.gateway_classes),
+            Kind::Gateway => all(&self.gateways),
+            Kind::HttpRoute => all(&self.http_routes),
+            Kind::GrpcRoute => all(&self.grpc_routes),
+            Kind::ReferenceGrant => all(&self.reference_grants),
+            Kind::Service => all(&self.services),
+            Kind::EndpointSlice => all(&self.endpoint_slices),
+            Kind::Namespace => all(&self.namespaces),
+            Kind::Node => all(&self.nodes),
+            Kind::CapturedPod => all(&self.captured_pods),
         }
     }
 

@@ -24,26 +24,45 @@ pub(super) struct Reading {
 
 /// Reads `node` as the object that `id` names.
 pub(super) fn read(id: &ObjectId, node: &Node) -> Reading {
+    read_with(id, node, |_| ())
+}
+
+/// The same, with a change of its metadata before it is kept.
+pub(super) fn read_with(id: &ObjectId, node: &Node, change: impl Fn(&mut ObjectMeta)) -> Reading {
+    let change = |meta: &mut ObjectMeta| {
+        meta.namespace = id.key.namespace.to_string();
+        change(meta);
+    };
     match id.kind {
-        Kind::GatewayClass => typed(id, node, |o| &mut o.metadata, validate::nothing, Object::GatewayClass),
-        Kind::Gateway => typed(id, node, |o| &mut o.metadata, validate::gateway, Object::Gateway),
-        Kind::HttpRoute => typed(id, node, |o| &mut o.metadata, validate::http_route, Object::HttpRoute),
-        Kind::GrpcRoute => typed(id, node, |o| &mut o.metadata, validate::grpc_route, Object::GrpcRoute),
-        Kind::ReferenceGrant => {
-            typed(id, node, |o| &mut o.metadata, validate::nothing, Object::ReferenceGrant)
+        Kind::GatewayClass => {
+            typed(id, node, |o| change(&mut o.metadata), validate::nothing, Object::GatewayClass)
         }
-        Kind::Service => typed(id, node, |o| &mut o.metadata, validate::service, Object::Service),
-        Kind::EndpointSlice => typed(id, node, |o| &mut o.metadata, validate::nothing, Object::EndpointSlice),
-        Kind::Namespace => typed(id, node, |o| &mut o.metadata, validate::nothing, Object::Namespace),
-        Kind::Node => typed(id, node, |o| &mut o.metadata, validate::nothing, Object::Node),
-        Kind::CapturedPod => typed(id, node, |o| &mut o.metadata, validate::nothing, Object::CapturedPod),
+        Kind::Gateway => typed(id, node, |o| change(&mut o.metadata), validate::gateway, Object::Gateway),
+        Kind::HttpRoute => {
+            typed(id, node, |o| change(&mut o.metadata), validate::http_route, Object::HttpRoute)
+        }
+        Kind::GrpcRoute => {
+            typed(id, node, |o| change(&mut o.metadata), validate::grpc_route, Object::GrpcRoute)
+        }
+        Kind::ReferenceGrant => {
+            typed(id, node, |o| change(&mut o.metadata), validate::nothing, Object::ReferenceGrant)
+        }
+        Kind::Service => typed(id, node, |o| change(&mut o.metadata), validate::service, Object::Service),
+        Kind::EndpointSlice => {
+            typed(id, node, |o| change(&mut o.metadata), validate::nothing, Object::EndpointSlice)
+        }
+        Kind::Namespace => typed(id, node, |o| change(&mut o.metadata), validate::nothing, Object::Namespace),
+        Kind::Node => typed(id, node, |o| change(&mut o.metadata), validate::nothing, Object::Node),
+        Kind::CapturedPod => {
+            typed(id, node, |o| change(&mut o.metadata), validate::nothing, Object::CapturedPod)
+        }
     }
 }
 
 fn typed<T: DeserializeOwned>(
     id: &ObjectId,
     node: &Node,
-    metadata: fn(&mut T) -> &mut ObjectMeta,
+    change: impl FnOnce(&mut T),
     validate: fn(&T) -> Vec<validate::Violation>,
     wrap: fn(Arc<T>) -> Object,
 ) -> Reading {
@@ -53,7 +72,7 @@ fn typed<T: DeserializeOwned>(
         Ok(object) => object,
         Err(complaint) => return Reading { object: None, unknown, wrong: vec![complaint] },
     };
-    metadata(&mut object).namespace = id.key.namespace.to_string();
+    change(&mut object);
     let violations = validate(&object).into_iter();
     let wrong: Vec<Complaint> = violations
         .map(|validate::Violation { field, message, fix }| Complaint {

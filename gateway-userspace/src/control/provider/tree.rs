@@ -12,6 +12,11 @@ pub(super) struct Place {
     pub(super) column: u32,
 }
 
+impl Place {
+    /// Of what stands in no file; not the place of what has not been placed yet.
+    const NOWHERE: Self = Self { line: 0, column: 1 };
+}
+
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
@@ -74,6 +79,31 @@ fn one_line(text: &str) -> String {
 }
 
 impl Node {
+    /// Reads JSON. Its nodes are nowhere: nobody wrote it into a file.
+    pub(super) fn from_json(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).map(Self::of_json)
+    }
+
+    fn of_json(value: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let value = match value {
+            Json::Null => Value::Null,
+            Json::Bool(truth) => Value::Bool(truth),
+            Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(number), _) => Value::Int(number),
+                (None, Some(number)) => Value::UInt(number),
+                (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Value::Text(text),
+            Json::Array(items) => Value::List(items.into_iter().map(Self::of_json).collect()),
+            Json::Object(fields) => {
+                let field = |(key, value)| Field { key, place: Place::NOWHERE, node: Self::of_json(value) };
+                Value::Map(fields.into_iter().map(field).collect())
+            }
+        };
+        Self { place: Place::NOWHERE, value }
+    }
+
     /// The place of a field like `spec.rules[0].backendRefs[1].port`, or of the nearest one above it.
     pub(super) fn place_of(&self, field: &str) -> Place {
         let mut node = self;

@@ -1,0 +1,311 @@
+//! Where all that comes from the API server meets: what is known, when it is told, and what stands in the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::freshness::Freshness;
+use super::holdings::Holdings;
+use super::message::{Raw, Refusal};
+use super::objects;
+use super::saved::{Saved, Versions};
+use super::source::Source;
+use crate::control::config::meta::ObjectKey;
+use crate::control::config::pod::Pod;
+use crate::control::config::resources::Objects;
+use crate::control::diagnostic::{Code, Diagnostic, Severity};
+use crate::control::provider::Desired;
+use crate::control::render;
+
+/// Failures in a row from which the API server counts as out of reach: one is seen at each restart of it.
+const FAILURES_TOLD: u32 = 2;
+/// Failures in a row from which a kind is not waited for any more.
+const FAILURES_WAITED: u32 = 3;
+
+/// Owned by the one thread that talks to the API server.
+#[derive(Debug)]
+pub(super) struct Hub {
+    holdings: Holdings,
+    /// Kinds that the first state need not wait for any more.
+    settled: BTreeSet<Source>,
+    versions: Versions,
+    /// By kind: what the API server refuses.
+    refused: BTreeMap<Source, Diagnostic>,
+    /// By kind: why it cannot be reached.
+    unreachable: BTreeMap<Source, String>,
+    cut_since: Option<Instant>,
+    /// About the file that keeps what is known.
+    state: Option<Diagnostic>,
+    findings: Option<Arc<[Diagnostic]>>,
+    told: bool,
+    last_told: Instant,
+    waiting: bool,
+    wake: Rc<Notify>,
+    interval: Duration,
+    unsaved: bool,
+    desired: watch::Sender<Desired>,
+    pods: watch::Sender<Objects<Pod>>,
+    pub(super) freshness: Freshness,
+}
+
+impl Hub {
+    pub(super) fn new(
+        desired: watch::Sender<Desired>,
+        pods: watch::Sender<Objects<Pod>>,
+        freshness: Freshness,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            holdings: Holdings::default(),
+            settled: BTreeSet::new(),
+            versions: Versions::new(),
+            refused: BTreeMap::new(),
+            unreachable: BTreeMap::new(),
+            cut_since: None,
+            state: None,
+            findings: None,
+            told: false,
+            last_told: Instant::now(),
+            waiting: false,
+            wake: Rc::default(),
+            interval,
+            unsaved: false,
+            desired,
+            pods,
+            freshness,
+        }
+    }
+
+    /// Takes what was known before a restart, and tells it at once.
+    pub(super) fn restore(&mut self, saved: Saved) {
+        let Saved { at, set, pods, versions, .. } = saved;
+        self.holdings.restore(set, pods);
+        for source in Source::ALL {
+            self.freshness.saved(source, at, self.holdings.count(source));
+        }
+        self.versions = versions;
+        self.tell();
+    }
+
+    /// The version up to which a kind is known from before a restart.
+    pub(super) fn version(&self, source: Source) -> Option<String> {
+        self.versions.get(&source).cloned()
+    }
+
+    pub(super) fn begin(&mut self, source: Source) {
+        self.holdings.begin(source);
+    }
+
+    /// True when it changed anything. `flush` tells it.
+    pub(super) fn put(&mut self, source: Source, raw: &Raw<'_>) -> bool {
+        !raw.name.is_empty() && self.holdings.put(source, raw)
+    }
+
+    /// True when it changed anything. `flush` tells it.
+    pub(super) fn gone(&mut self, source: Source, raw: &Raw<'_>) -> bool {
+        self.gone_key(source, &objects::key(raw))
+    }
+
+    fn gone_key(&mut self, source: Source, key: &ObjectKey) -> bool {
+        self.holdings.gone(source, key)
+    }
+
+    /// A list is complete. True when it changed anything.
+    pub(super) fn complete(&mut self, source: Source) -> bool {
+        self.freshness.listed(source);
+        self.holdings.complete(source)
+    }
+
+    /// All up to `version` is known, and a watch tells what happens.
+    pub(super) fn following(&mut self, source: Source) {
+        self.freshness.following(source, self.holdings.count(source));
+        let refused = self.refused.remove(&source).is_some();
+        let reached = self.unreachable.remove(&source).is_some();
+        if self.unreachable.is_empty()
+            && let Some(since) = self.cut_since.take()
+        {
+            info!(after = ?since.elapsed(), "the API server is back");
+        }
+        let settled = self.settled.insert(source);
+        if refused || reached || settled {
+            self.findings = None;
+            self.changed();
+        }
+    }
+
+    /// The API server does not have the kind.
+    pub(super) fn absent(&mut self, source: Source) {
+        let changed = self.holdings.drop_all(source);
+        self.versions.remove(&source);
+        let known = self.refused.remove(&source).is_some() | self.unreachable.remove(&source).is_some();
+        self.freshness.absent(source);
+        if self.settled.insert(source) || changed || known {
+            self.findings = None;
+            self.unsaved |= changed;
+            self.changed();
+        }
+    }
+
+    /// Ends a row of `put` and `gone`, of which any changed something.
+    pub(super) fn flush(&mut self, source: Source, changed: bool, version: Option<&str>) {
+        match version {
+            // Where an object is broken, its finding would be lost with a restart: it is listed again then.
+            Some(version) if !self.holdings.has_findings(source) => {
+                let known = self.versions.entry(source).or_default();
+                known.clear();
+                known.push_str(version);
+            }
+            _ => {
+                self.versions.remove(&source);
+            }
+        }
+        if changed {
+            self.freshness.counted(source, self.holdings.count(source));
+            self.findings = None;
+            self.unsaved = true;
+            self.changed();
+        }
+    }
+
+    /// A connection broke or cannot be made.
+    pub(super) fn broken(&mut self, source: Source, error: &str, silent: bool, failures: u32) {
+        self.freshness.cut(source, silent);
+        self.freshness.failed(source, error.to_owned());
+        if failures < FAILURES_TOLD || self.unreachable.contains_key(&source) {
+            return;
+        }
+        if self.unreachable.is_empty() {
+            self.cut_since = Some(Instant::now());
+            warn!("the API server cannot be reached, what is known keeps serving: {error}");
+        }
+        self.unreachable.insert(source, error.to_owned());
+        self.findings = None;
+        self.changed();
+    }
+
+    /// The API server answered with an error.
+    pub(super) fn refused(&mut self, source: Source, refusal: &Refusal, failures: u32) {
+        let Refusal { code, reason, message, .. } = refusal;
+        self.freshness.cut(source, false);
+        self.freshness.failed(source, format!("{code} {reason}: {message}"));
+        let denied = matches!(code, 401 | 403);
+        if !denied && failures < FAILURES_WAITED {
+            return;
+        }
+        let finding = refusal_finding(source, refusal);
+        if self.refused.get(&source) != Some(&finding) {
+            warn!("{}", render::finding_line(&finding));
+            self.refused.insert(source, finding);
+            self.findings = None;
+        }
+        self.settled.insert(source);
+        self.changed();
+    }
+
+    /// What there is to say about the file that keeps what is known. Told with the next change.
+    pub(super) fn state_finding(&mut self, finding: Option<Diagnostic>) {
+        if self.state != finding {
+            if let Some(finding) = &finding {
+                warn!("{}", render::finding_line(finding));
+            }
+            self.state = finding;
+            self.findings = None;
+            self.changed();
+        }
+    }
+
+    /// What is known, if it changed since this was asked last.
+    pub(super) fn take_unsaved(&mut self) -> Option<Saved> {
+        let whole = self.told && std::mem::take(&mut self.unsaved);
+        whole.then(|| Saved {
+            at: std::time::SystemTime::now(),
+            set: self.holdings.set().clone(),
+            pods: self.holdings.pods().clone(),
+            versions: self.versions.clone(),
+        })
+    }
+
+    /// It has to be written again.
+    pub(super) fn still_unsaved(&mut self) {
+        self.unsaved = true;
+    }
+
+    /// Notified when a change waits for its time.
+    pub(super) fn wake(&self) -> Rc<Notify> {
+        Rc::clone(&self.wake)
+    }
+
+    /// When a change that waits may be told.
+    pub(super) fn next_told(&self) -> Instant {
+        self.last_told + self.interval
+    }
+
+    /// Tells what waits.
+    pub(super) fn tell_waiting(&mut self) {
+        if self.waiting {
+            self.tell();
+        }
+    }
+
+    /// A change after a quiet time is told at once; those that follow it closely are told together.
+    fn changed(&mut self) {
+        if !self.told && self.settled.len() < Source::ALL.len() {
+            return;
+        }
+        if !self.told || Instant::now() >= self.next_told() {
+            self.tell();
+        } else if !self.waiting {
+            self.waiting = true;
+            self.wake.notify_one();
+        }
+    }
+
+    fn tell(&mut self) {
+        let findings = Arc::clone(self.findings.get_or_insert_with(|| {
+            let unreachable = self.unreachable.values().next().map(|error| unreachable_finding(error));
+            let own = self.refused.values().cloned().chain(unreachable).chain(self.state.clone());
+            own.chain(self.holdings.findings().cloned()).collect()
+        }));
+        self.waiting = false;
+        self.told = true;
+        self.last_told = Instant::now();
+        let set = self.holdings.set().clone();
+        let pods = self.holdings.pods().clone();
+        self.pods.send_if_modified(|known| {
+            let changed = !known.is_same(&pods);
+            *known = pods;
+            changed
+        });
+        // Who sees the first state sees its pods too.
+        self.desired.send_replace(Desired { set, findings });
+    }
+}
+
+fn refusal_finding(source: Source, refusal: &Refusal) -> Diagnostic {
+    let Refusal { code, reason, message, .. } = refusal;
+    let name = source.full_name();
+    let finding = Diagnostic::of(Severity::Error, Code::ApiRefused, name.clone());
+    let finding = finding.message(format!(
+        "the API server refuses to tell ({code} {reason}: {message}); what is known of {name} keeps serving"
+    ));
+    let (group, plural) = (source.group(), source.plural());
+    match code {
+        401 => finding.fix("see that the service account's token or the kubeconfig's credentials are valid"),
+        403 => finding.fix(format!(
+            "allow its service account: apiGroups [\"{group}\"], resources [\"{plural}\"], verbs [\"get\", \
+             \"list\", \"watch\"]"
+        )),
+        _ => finding.fix(format!("see what the API server says to: kubectl get {name} -A")),
+    }
+}
+
+fn unreachable_finding(error: &str) -> Diagnostic {
+    Diagnostic::about_nothing(Severity::Warning, Code::ApiUnreachable)
+        .message(format!("the API server cannot be reached, what is known keeps serving: {error}"))
+        .fix("see that it runs and that this node reaches it")
+}

@@ -1,0 +1,82 @@
+//! The file that keeps what is known: written seldom, replaced as a whole, never in the way of serving.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::saved::{self, Saved, Unusable};
+
+/// Where it is.
+#[derive(Debug, Clone)]
+pub(super) struct StateFile {
+    folder: PathBuf,
+    node: String,
+    bytes_max: u64,
+}
+
+impl StateFile {
+    pub(super) fn new(folder: &Path, node: &str, bytes_max: u64) -> Self {
+        Self { folder: folder.to_owned(), node: node.to_owned(), bytes_max }
+    }
+
+    /// Its path.
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.join("known.jsonl")
+    }
+
+    /// Reads what an earlier process left. `None` where there is nothing.
+    pub(super) fn read(&self) -> Result<Option<Saved>, String> {
+        let bytes = match fs::read(self.path()) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        saved::read(&bytes, &self.node).map(Some).map_err(|error: Unusable| error.to_string())
+    }
+
+    /// Replaces it. What was there stays when this fails.
+    pub(super) fn write(&self, saved: &Saved) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        // Two processes overlap while one replaces the other.
+        let new = self.folder.join(format!("known.{}.new", std::process::id()));
+        let written = self.write_to(&new, saved).and_then(|()| fs::rename(&new, self.path()));
+        if written.is_err() {
+            // A full disk is not to be kept full by half a file.
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+
+    fn write_to(&self, path: &Path, saved: &Saved) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut out = BufWriter::with_capacity(256 * 1024, Bounded { file, left: self.bytes_max });
+        saved::write(saved, &self.node, &mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.file.sync_data()
+    }
+}
+
+/// A file that may not become larger than it may.
+struct Bounded {
+    file: File,
+    left: u64,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len() as u64;
+        let Some(left) = self.left.checked_sub(length) else {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "what is known is larger than it may be",
+            ));
+        };
+        self.left = left;
+        self.file.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
