@@ -41,6 +41,8 @@ impl fmt::Display for PodKey {
 pub struct Pod {
     /// Who it is.
     pub key: PodKey,
+    /// Tells it from a pod that had its name before; empty where nobody gives one.
+    pub uid: Arc<str>,
     /// Its labels, for policies and for humans.
     pub labels: BTreeMap<String, String>,
     /// Where its network namespace is.

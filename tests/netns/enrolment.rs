@@ -67,6 +67,7 @@ fn pod(n: usize, netns: &std::path::Path) -> Pod {
     Pod {
         key: PodKey { namespace: "test".into(), name: format!("pod-{n}").into() },
         labels: BTreeMap::new(),
+        uid: "".into(),
         place: Place::At(netns.to_path_buf()),
     }
 }

@@ -16,13 +16,10 @@ use crate::control::config::pod::Pod;
 use crate::control::config::resources::Objects;
 use crate::control::config::service::Namespace;
 
-/// Pods of this node; `None` until they were listed once.
-pub type NodePods = Option<Objects<Pod>>;
-
 /// Follows the pods of this node and the labels of namespaces.
 #[derive(Debug)]
 pub struct KubernetesPods {
-    pods: watch::Receiver<NodePods>,
+    pods: watch::Receiver<Objects<Pod>>,
     namespaces: watch::Receiver<Objects<Namespace>>,
     roster: Roster,
     locator: Locator,
@@ -33,12 +30,12 @@ pub struct KubernetesPods {
 }
 
 impl KubernetesPods {
-    /// Pods of `pods` that their labels, or those of `namespaces`, ask to capture.
+    /// Pods of `pods` that their labels, or those of `namespaces`, ask to capture. Both are known already.
     ///
     /// # Errors
     /// When there can be no thread that looks for them.
     pub fn start(
-        mut pods: watch::Receiver<NodePods>,
+        mut pods: watch::Receiver<Objects<Pod>>,
         namespaces: watch::Receiver<Objects<Namespace>>,
         settings: SelectionSettings,
         paths: NodePaths,
@@ -53,7 +50,6 @@ impl KubernetesPods {
     fn compare(&mut self) {
         let pods = self.pods.borrow_and_update().clone();
         let namespaces = self.namespaces.borrow_and_update().clone();
-        let Some(pods) = pods else { return };
         let (events, orders) = self.roster.compare(&pods, &namespaces);
         self.events.extend(events);
         for order in orders {

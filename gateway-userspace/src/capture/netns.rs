@@ -201,6 +201,14 @@ pub fn stream_socket(netns: Option<BorrowedFd<'_>>, domain: Domain) -> io::Resul
     }
 }
 
+/// True for a socket of the network namespace that this process runs in. One that another process made
+/// may be of another.
+pub fn is_of_home(socket: &TcpListener) -> bool {
+    let home = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|own| socket_netns_cookie(&own));
+    let other = socket_netns_cookie(socket);
+    matches!((home, other), (Ok(home), Ok(other)) if home == other)
+}
+
 fn listen_at(address: IpAddr) -> io::Result<TcpListener> {
     let address = SocketAddr::new(address, 0);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
@@ -212,7 +220,7 @@ fn listen_at(address: IpAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn socket_netns_cookie(socket: &Socket) -> io::Result<u64> {
+fn socket_netns_cookie(socket: &impl AsRawFd) -> io::Result<u64> {
     let mut cookie = 0_u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
     // SAFETY: both pointers are to live locals, and `length` says how large the first one is.

@@ -135,6 +135,9 @@ impl State {
 pub struct PodStatus {
     /// `namespace/name`.
     pub pod: String,
+    /// Tells it from a pod that had its name before, where somebody gives one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// Path of its network namespace, as configured or found.
     pub netns: Option<PathBuf>,
     /// Labels.
@@ -230,6 +233,7 @@ fn row(pod: &Pod, state: &State) -> PodStatus {
     });
     PodStatus {
         pod: pod.key.to_string(),
+        uid: pod.uid.to_string(),
         netns: pod.place.path().map(std::path::Path::to_path_buf),
         labels: pod.labels.clone(),
         state: state.as_str(),

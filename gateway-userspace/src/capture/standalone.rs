@@ -58,6 +58,7 @@ fn pods(objects: &Objects<CapturedPod>) -> BTreeMap<PodKey, Pod> {
             namespace: Arc::from(object.metadata.namespace.as_str()),
             name: Arc::from(object.metadata.name.as_str()),
         },
+        uid: Arc::default(),
         labels: object.metadata.labels.clone(),
         place: Place::At(PathBuf::from(&object.spec.netns)),
     };

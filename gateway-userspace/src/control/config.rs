@@ -11,6 +11,7 @@ pub mod grpc_route;
 pub mod http_route;
 pub mod meta;
 pub mod node;
+pub mod node_report;
 pub mod pod;
 pub mod presence;
 pub mod reference_grant;

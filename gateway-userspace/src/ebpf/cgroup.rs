@@ -27,11 +27,33 @@ pub(super) fn id(directory: &Path) -> Option<u64> {
     fs::metadata(directory).ok().map(|metadata| metadata.ino())
 }
 
-/// The number of this process's own cgroup, whose connects are left alone.
-pub(super) fn own_id() -> Option<u64> {
+/// The number of this process's own cgroup, whose connects are left alone. `pods` is the directory that the
+/// programs are attached to.
+pub(super) fn own_id(pods: &Path) -> Option<u64> {
+    let told = own_directory().filter(|directory| holds_this_process(directory));
+    id(&told.or_else(|| find_own(pods))?)
+}
+
+/// Where `/proc` says that it is. A container may see another tree at that path.
+fn own_directory() -> Option<PathBuf> {
     let mount = mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    id(&mount.join(own_path(&own)?))
+    Some(mount.join(own_path(&fs::read_to_string("/proc/self/cgroup").ok()?)?))
+}
+
+/// The directory below `root` that this process is in. Processes outside of its own pid namespace are
+/// listed as 0, so that its own number is there once.
+fn find_own(root: &Path) -> Option<PathBuf> {
+    if holds_this_process(root) {
+        return Some(root.to_path_buf());
+    }
+    let children = fs::read_dir(root).ok()?.flatten();
+    let folders = children.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.into_iter().find_map(|entry| find_own(&entry.path()))
+}
+
+fn holds_this_process(directory: &Path) -> bool {
+    let own = std::process::id().to_string();
+    fs::read_to_string(directory.join("cgroup.procs")).is_ok_and(|all| all.lines().any(|pid| pid == own))
 }
 
 /// Undoes the octal escapes of mountinfo (`\040` for a space).
@@ -55,8 +77,24 @@ fn unescape(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{mount_point, own_path};
+    use super::{find_own, mount_point, own_path};
     use std::path::PathBuf;
+
+    #[test]
+    fn the_own_cgroup_is_the_one_that_lists_this_process() {
+        let root = tempfile::tempdir().unwrap();
+        let list = |path: &str, pids: &str| {
+            let directory = root.path().join(path);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("cgroup.procs"), pids).unwrap();
+            directory
+        };
+        list("", "");
+        list("pod1/container", "0\n0\n");
+        assert_eq!(find_own(root.path()), None);
+        let own = list("burstable/pod2/container", &format!("0\n{}\n", std::process::id()));
+        assert_eq!(find_own(root.path()), Some(own));
+    }
 
     #[test]
     fn the_cgroup2_mount_is_found_among_the_others() {

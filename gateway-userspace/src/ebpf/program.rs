@@ -48,7 +48,7 @@ impl Constants {
         let device = pidns.dev();
         let kernel_device = u64::from(libc::major(device)) << 20 | u64::from(libc::minor(device));
         Ok(Self {
-            own_cgroup: cgroup::own_id().unwrap_or(0),
+            own_cgroup: cgroup::own_id(&options.cgroup).unwrap_or(0),
             stale_ns: u64::try_from(options.stale_after.as_nanos()).unwrap_or(u64::MAX),
             incarnation: fastrand::u64(1..),
             process: std::process::id(),

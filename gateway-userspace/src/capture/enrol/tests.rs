@@ -27,6 +27,7 @@ impl Gateway for Unreachable {
 fn pod(name: &str, netns: &str) -> Pod {
     Pod {
         key: PodKey { namespace: "shop".into(), name: name.into() },
+        uid: "".into(),
         labels: BTreeMap::new(),
         place: Place::At(netns.into()),
     }

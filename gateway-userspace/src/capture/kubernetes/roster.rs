@@ -14,15 +14,14 @@ use crate::control::config::service::Namespace;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Look for it.
-    Want(String),
+    Want(Arc<str>),
     /// Look for it no longer.
-    Forget(String),
+    Forget(Arc<str>),
 }
 
 /// A pod that somebody asked to capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    uid: String,
     pod: capture::Pod,
     skip: Option<Skip>,
 }
@@ -41,7 +40,7 @@ impl Entry {
 pub struct Roster {
     settings: SelectionSettings,
     entries: BTreeMap<PodKey, Entry>,
-    by_uid: BTreeMap<String, PodKey>,
+    by_uid: BTreeMap<Arc<str>, PodKey>,
 }
 
 impl Roster {
@@ -85,7 +84,7 @@ impl Roster {
         let meta = &pod.metadata;
         let key = PodKey { namespace: meta.namespace.as_str().into(), name: Arc::from(meta.name.as_str()) };
         // The pod that had the name before is another one.
-        let known = self.entries.get(&key).filter(|entry| entry.uid == meta.uid);
+        let known = self.entries.get(&key).filter(|entry| *entry.pod.uid == *meta.uid);
         let captured = known.is_some_and(|entry| entry.skip.is_none() && entry.pod.place != Place::Unknown);
         let skip = match select(pod, namespace_labels, captured, &self.settings) {
             Selection::NotAsked => return None,
@@ -96,8 +95,8 @@ impl Roster {
             (Some(known), None) => known.pod.place.clone(),
             _ => Place::Unknown,
         };
-        let pod = capture::Pod { key, labels: meta.labels.clone(), place };
-        Some(Entry { uid: meta.uid.clone(), pod, skip })
+        let pod = capture::Pod { key, uid: meta.uid.as_str().into(), labels: meta.labels.clone(), place };
+        Some(Entry { pod, skip })
     }
 
     fn replace(&mut self, wanted: BTreeMap<PodKey, Entry>) -> (Vec<PodEvent>, Vec<Order>) {
@@ -105,24 +104,24 @@ impl Roster {
         let mut orders = Vec::new();
         for (key, old) in &self.entries {
             let new = wanted.get(key);
-            if old.skip.is_none() && new.is_none_or(|new| new.uid != old.uid || new.skip.is_some()) {
-                orders.push(Order::Forget(old.uid.clone()));
+            if old.skip.is_none() && new.is_none_or(|new| new.pod.uid != old.pod.uid || new.skip.is_some()) {
+                orders.push(Order::Forget(Arc::clone(&old.pod.uid)));
             }
-            if new.is_none_or(|new| new.uid != old.uid) {
+            if new.is_none_or(|new| new.pod.uid != old.pod.uid) {
                 events.push(PodEvent::Removed(key.clone()));
             }
         }
         for (key, new) in &wanted {
-            let old = self.entries.get(key).filter(|old| old.uid == new.uid);
+            let old = self.entries.get(key).filter(|old| old.pod.uid == new.pod.uid);
             if old == Some(new) {
                 continue;
             }
             if new.skip.is_none() && old.is_none_or(|old| old.skip.is_some()) {
-                orders.push(Order::Want(new.uid.clone()));
+                orders.push(Order::Want(Arc::clone(&new.pod.uid)));
             }
             events.push(new.event());
         }
-        self.by_uid = wanted.iter().map(|(key, entry)| (entry.uid.clone(), key.clone())).collect();
+        self.by_uid = wanted.iter().map(|(key, entry)| (Arc::clone(&entry.pod.uid), key.clone())).collect();
         self.entries = wanted;
         (events, orders)
     }
