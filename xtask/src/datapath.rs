@@ -73,7 +73,8 @@ pub(crate) fn build(install: bool) -> anyhow::Result<Object> {
 fn compile(toolchain: &Toolchain) -> anyhow::Result<PathBuf> {
     let Toolchain { compiler, linker, libllvm_dir } = toolchain;
     let linker_flag = format!("-Clinker={}", linker.display());
-    let flags = [linker_flag.as_str(), "-Clink-arg=--btf", "-Cdebuginfo=2"].join("\x1f");
+    let mut flags = workspace::remapped_paths();
+    flags.extend([linker_flag, "-Clink-arg=--btf".to_owned(), "-Cdebuginfo=2".to_owned()]);
     let mut cargo = std::process::Command::new(&compiler.cargo);
     // What the cargo that runs us left behind speaks of another crate and another compiler.
     for (name, _) in std::env::vars_os() {
@@ -91,7 +92,7 @@ fn compile(toolchain: &Toolchain) -> anyhow::Result<PathBuf> {
         // build-std is not stable; this compiler may be a release.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS", "fallback")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .env("CARGO_TARGET_DIR", workspace::root().join("target/bpf-build"))
         .args(["build", "--release", "--locked", "--target", TARGET, "-Z", "build-std=core"])
         .arg("--message-format=json-render-diagnostics")

@@ -8,6 +8,7 @@ mod datapath;
 mod demo;
 mod fuzz;
 mod go;
+mod image;
 mod oci;
 mod soak;
 mod test;
@@ -37,6 +38,7 @@ enum Command {
     Cluster(cluster::Options),
     Demo(demo::Options),
     Fuzz(fuzz::Options),
+    Image(image::Options),
     Soak(soak::Options),
     Test(test::Options),
     Tidy(tidy::Options),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Cluster(options) => cluster::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Image(options) => image::run(&options).map(|()| true),
         Command::Soak(options) => soak::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tidy(options) => tidy::run(&options),

@@ -27,6 +27,14 @@ pub(crate) fn cache_dir() -> PathBuf {
         .map_or_else(|| target_dir().join("cache"), |dir| dir.join("weir"))
 }
 
+/// Flags for rustc, by which what ships does not say where it was built: two checkouts give the same bytes.
+pub(crate) fn remapped_paths() -> Vec<String> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    vec![remap(root(), "/weir"), remap(&cargo, "/cargo")]
+}
+
 /// True on a build machine: what is missing is installed, and a skipped test is a failure.
 pub(crate) fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))

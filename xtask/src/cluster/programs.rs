@@ -158,6 +158,7 @@ fn image(program: &Path, program_name: &str, name: &str) -> anyhow::Result<PathB
         entrypoint: vec![format!("/{name}")],
         user: "65532:65532".to_owned(),
         files,
+        ..Image::default()
     };
     let unfinished = archive.with_extension("unfinished");
     std::fs::write(&unfinished, image.archive()?).context("cannot write the image")?;
