@@ -28,7 +28,7 @@ use access_log::line::LineWriter;
 use access_log::{AccessLog, AccessLogOptions};
 use directory::Directory;
 use pods::Pods;
-use recent::Recent;
+use recent::{Batch, Recent};
 use record::Record;
 use ring::{Ring, Wake};
 use series::SeriesTable;
@@ -153,13 +153,12 @@ impl Telemetry {
         for worker in workers {
             worker.ring.take(records);
             some |= !records.is_empty();
-            let records: Vec<_> = records.drain(..).map(Arc::new).collect();
-            let lines: Vec<_> = records.iter().filter(|r| self.log.wants(r)).map(Arc::clone).collect();
-            if !lines.is_empty() {
-                self.log.submit(lines);
+            if records.is_empty() {
+                continue;
             }
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            records.into_iter().for_each(|record| recent.push(record));
+            let batch: Batch = records.drain(..).collect();
+            self.log.submit(Arc::clone(&batch));
+            self.recent.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
         }
         some
     }

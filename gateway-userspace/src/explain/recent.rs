@@ -49,9 +49,7 @@ impl RecentView {
             };
             same_caller && same_rule && frontend.as_ref().map(|name| name.as_str()) == service
         };
-        let young = |record: &&std::sync::Arc<Record>| {
-            now.duration_since(record.start).is_ok_and(|age| age <= WINDOW)
-        };
+        let young = |record: &&Record| now.duration_since(record.start).is_ok_and(|age| age <= WINDOW);
         let calls: Vec<_> = recent.iter().filter(young).filter(|record| same(record)).collect();
         let failed = calls.iter().filter(|record| record.is_failure()).count();
         let mut durations: Vec<Duration> = calls.iter().map(|record| record.duration).collect();

@@ -332,14 +332,11 @@ fn recent_calls_of_the_same_kind_are_summed_up() {
     let start = example().start;
     for n in 1..=100 {
         let status = if n == 100 { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-        recent.push(Arc::new(Record {
-            duration: Duration::from_millis(n),
-            status: Some(status),
-            ..example()
-        }));
+        let record = Record { duration: Duration::from_millis(n), status: Some(status), ..example() };
+        recent.push([record].into());
     }
-    recent.push(Arc::new(Record { frontend: Some(ClusterId(2)), ..example() }));
-    recent.push(Arc::new(Record { pod: PodId(2), ..example() }));
+    recent.push([Record { frontend: Some(ClusterId(2)), ..example() }].into());
+    recent.push([Record { pod: PodId(2), ..example() }].into());
     let caller = Caller::Pod { namespace: "shop".into(), name: "web-7d9f".into() };
     let like = |now| RecentView::like(&explanation, &caller, &recent, &shop.directory, now);
     let expected = RecentView { requests: 100, failed_percent: 1.0, p50_ms: 50.0, p99_ms: 99.0 };

@@ -3,6 +3,8 @@
 //! When that thread falls behind (a slow disk, a reader of standard output that stopped) or cannot
 //! write (a full disk), records are dropped and counted, with one warning a minute.
 
+mod figures;
+mod json;
 pub mod line;
 pub mod sink;
 
@@ -17,6 +19,7 @@ use tokio::sync::oneshot;
 use line::LineWriter;
 use sink::Sink;
 
+use super::recent::Batch;
 use super::record::Record;
 
 pub use line::LogFormat;
@@ -43,6 +46,17 @@ pub enum LogMode {
     Off,
 }
 
+impl LogMode {
+    /// True if this record makes a line.
+    pub fn wants(self, record: &Record) -> bool {
+        match self {
+            Self::All => true,
+            Self::Failures => record.is_failure(),
+            Self::Off => false,
+        }
+    }
+}
+
 /// Settings of the access log.
 #[derive(Debug, Clone, Default)]
 pub struct AccessLogOptions {
@@ -57,7 +71,7 @@ pub struct AccessLogOptions {
 /// What the thread is sent.
 #[derive(Debug)]
 enum Message {
-    Records(Vec<Arc<Record>>),
+    Records(Batch),
     /// Everything before this is to be written; then say so.
     Flush(oneshot::Sender<()>),
     /// Look whether the file is to be opened anew.
@@ -111,25 +125,16 @@ impl AccessLog {
         }
         let sink = Sink::open(&options.target)?;
         let (messages, receiver) = sync_channel(batches_max);
-        let writer = Writer { sink, lines, shared: Arc::clone(&shared) };
+        let writer = Writer { sink, lines, mode: options.mode, shared: Arc::clone(&shared) };
         std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&receiver))?;
         Ok(Self { mode: options.mode, messages: Some(messages), shared })
     }
 
-    /// True if this record makes a line.
-    pub fn wants(&self, record: &Record) -> bool {
-        match self.mode {
-            LogMode::All => true,
-            LogMode::Failures => record.is_failure(),
-            LogMode::Off => false,
-        }
-    }
-
-    /// Hands records over without waiting.
-    pub fn submit(&self, records: Vec<Arc<Record>>) {
+    /// Hands over those that make a line, without waiting.
+    pub fn submit(&self, records: Batch) {
         let Some(messages) = &self.messages else { return };
-        let lines = records.len() as u64;
-        if messages.try_send(Message::Records(records)).is_err() {
+        let lines = records.iter().filter(|record| self.mode.wants(record)).count() as u64;
+        if lines > 0 && messages.try_send(Message::Records(records)).is_err() {
             self.shared.lost(lines, &"the target takes them too slowly");
         }
     }
@@ -170,6 +175,7 @@ impl AccessLog {
 struct Writer {
     sink: Sink,
     lines: LineWriter,
+    mode: LogMode,
     shared: Arc<Shared>,
 }
 
@@ -190,8 +196,9 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, records: &[Arc<Record>], text: &mut Vec<u8>) {
-        for record in records {
+    fn write(&mut self, records: &[Record], text: &mut Vec<u8>) {
+        let mode = self.mode;
+        for record in records.iter().filter(|record| mode.wants(record)) {
             self.lines.write(record, text);
             if text.len() >= WRITE_BYTES {
                 self.write_out(text);

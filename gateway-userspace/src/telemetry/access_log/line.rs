@@ -2,9 +2,10 @@
 //!
 //! Much of a record is what a client sent. Whatever bytes those are, a line stays one line.
 
-use std::io::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use super::figures;
+use super::json::Object;
 use crate::telemetry::directory::Directory;
 use crate::telemetry::record::{Protocol, Record};
 
@@ -59,21 +60,19 @@ fn error_type(record: &Record) -> Option<String> {
     })
 }
 
-/// Milliseconds with microseconds behind the point.
-fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
 /// RFC 3339 in UTC with milliseconds.
 pub(crate) fn timestamp(time: SystemTime) -> String {
-    match jiff::Timestamp::try_from(time) {
-        Ok(time) => format!("{time:.3}"),
-        Err(_) => "-".to_owned(),
-    }
+    shown(|out| figures::put_timestamp(out, time))
 }
 
-pub(crate) fn trace_id(record: &Record) -> Option<String> {
-    record.trace_id.map(|id| format!("{:032x}", u128::from_be_bytes(id)))
+fn shown(put: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    put(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn trace_id(record: &Record) -> Option<String> {
+    record.trace_id.map(|id| shown(|out| figures::put_hex(out, &id)))
 }
 
 impl LineWriter {
@@ -86,56 +85,58 @@ impl LineWriter {
         out.push(b'\n');
     }
 
-    fn field<'a>(&self, bytes: &'a [u8]) -> std::borrow::Cow<'a, str> {
-        String::from_utf8_lossy(&bytes[..bytes.len().min(self.field_bytes_max)])
+    fn cut<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[..bytes.len().min(self.field_bytes_max)]
     }
 
     fn json(&self, record: &Record, out: &mut Vec<u8>) {
         let mut line = Object::begin(out);
-        line.text("time", &timestamp(record.start));
+        line.time("time", record.start);
         self.json_request(record, &mut line);
-        line.number("duration_ms", millis(record.duration));
+        line.millis("duration_ms", record.duration);
         self.json_peers(record, &mut line);
-        line.optional("network.protocol.name", Some(protocol_name(record.protocol)));
+        line.text("network.protocol.name", protocol_name(record.protocol));
         line.optional("network.protocol.version", protocol_version(record.protocol));
         match record.client {
             None => {
-                line.text("client.address", &record.downstream.ip().to_string());
-                line.number("client.port", record.downstream.port());
+                line.ip("client.address", record.downstream.ip());
+                line.integer("client.port", record.downstream.port());
             }
             Some(client) => {
-                line.text("client.address", &client.to_string());
-                line.text("network.peer.address", &record.downstream.ip().to_string());
-                line.number("network.peer.port", record.downstream.port());
+                line.ip("client.address", client);
+                line.ip("network.peer.address", record.downstream.ip());
+                line.integer("network.peer.port", record.downstream.port());
             }
         }
-        line.number("attempts", record.attempts);
+        line.integer("attempts", record.attempts);
         if let Some(endpoint) = record.endpoint {
-            line.text("upstream.address", &endpoint.to_string());
+            line.socket("upstream.address", endpoint);
         }
         if let Some(duration) = record.upstream_duration {
-            line.number("upstream.duration_ms", millis(duration));
+            line.millis("upstream.duration_ms", duration);
         }
         line.optional("weir.reason", record.reason.map(|reason| reason.as_str()));
-        line.number("bytes_received", record.bytes_received);
-        line.number("bytes_sent", record.bytes_sent);
-        line.nonempty("request_id", &self.field(record.text.request_id()));
-        line.optional("trace_id", trace_id(record).as_deref());
-        line.nonempty("user_agent.original", &self.field(record.text.user_agent()));
+        line.integer("bytes_received", record.bytes_received);
+        line.integer("bytes_sent", record.bytes_sent);
+        line.nonempty("request_id", self.cut(record.text.request_id()));
+        if let Some(id) = record.trace_id {
+            line.hex("trace_id", &id);
+        }
+        line.nonempty("user_agent.original", self.cut(record.text.user_agent()));
         line.end();
     }
 
     fn json_request(&self, record: &Record, line: &mut Object<'_>) {
         if let Some(method) = &record.method {
-            line.text("http.request.method", &self.field(method.as_str().as_bytes()));
+            line.bytes("http.request.method", self.cut(method.as_str().as_bytes()));
         }
-        line.nonempty("authority", &self.field(record.text.authority()));
-        line.nonempty("url.path", &self.field(record.text.path()));
+        line.nonempty("authority", self.cut(record.text.authority()));
+        line.nonempty("url.path", self.cut(record.text.path()));
         if let Some(status) = record.status {
-            line.number("http.response.status_code", status.as_u16());
+            line.integer("http.response.status_code", status.as_u16());
         }
         if let Some(code) = record.grpc_status {
-            line.number("rpc.grpc.status_code", code);
+            line.integer("rpc.grpc.status_code", code);
         }
         line.optional("error.type", error_type(record).as_deref());
     }
@@ -148,9 +149,9 @@ impl LineWriter {
         }
         match record.frontend.and_then(|id| self.directory.service(id)) {
             Some(service) => line.text("server.address", &service.host()),
-            None => line.text("server.address", &record.destination.ip().to_string()),
+            None => line.ip("server.address", record.destination.ip()),
         }
-        line.number("server.port", record.destination.port());
+        line.integer("server.port", record.destination.port());
         line.optional("http.route", record.rule.and_then(|id| self.directory.rule(id)).as_deref());
         if let Some(peer) = record.cluster.and_then(|id| self.directory.service(id)) {
             line.text("service.peer.namespace", peer.namespace());
@@ -172,7 +173,7 @@ impl LineWriter {
         words.push(self.word(record.text.authority()));
         words.push(self.word(record.text.path()));
         words.push(record.status.map_or_else(|| "-".to_owned(), |s| s.as_str().to_owned()));
-        words.push(format!("{}ms", millis(record.duration)));
+        words.push(shown(|out| figures::put_millis(out, record.duration)) + "ms");
         words.push("->".to_owned());
         let peer = record.cluster.or(record.frontend).and_then(|id| self.directory.service(id));
         words.push(peer.map_or_else(|| "-".to_owned(), |service| service.as_str().to_owned()));
@@ -191,7 +192,7 @@ impl LineWriter {
 
     /// A field as one word: quoted as in JSON when it has a space or anything that is not visible.
     fn word(&self, bytes: &[u8]) -> String {
-        let text = self.field(bytes);
+        let text = String::from_utf8_lossy(self.cut(bytes));
         if text.is_empty() {
             "-".to_owned()
         } else if text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
@@ -200,90 +201,5 @@ impl LineWriter {
             text.escape_debug().fold(String::from("\""), |quoted, c| quoted + c.encode_utf8(&mut [0; 4]))
                 + "\""
         }
-    }
-}
-
-/// DEL, C1 controls, line separators, marks of direction and of no width: some readers end a line at
-/// them, some act on them, and some do not show them.
-const fn obeyed(character: char) -> bool {
-    matches!(
-        character,
-        '\u{7f}'..='\u{9f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-    )
-}
-
-/// A JSON object that is written field by field.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    separator: u8,
-}
-
-impl<'a> Object<'a> {
-    fn begin(out: &'a mut Vec<u8>) -> Self {
-        Self { out, separator: b'{' }
-    }
-
-    fn key(&mut self, key: &str) {
-        self.out.push(self.separator);
-        self.separator = b',';
-        self.string(key);
-        self.out.push(b':');
-    }
-
-    fn string(&mut self, text: &str) {
-        if text.bytes().any(|byte| byte >= 0x7f) && text.chars().any(obeyed) {
-            return self.escaped(text);
-        }
-        let start = self.out.len();
-        if serde_json::to_writer(&mut *self.out, text).is_err() {
-            self.out.truncate(start);
-            self.out.extend_from_slice(b"null");
-        }
-    }
-
-    /// JSON need not escape these, and a terminal that shows the line obeys them.
-    fn escaped(&mut self, text: &str) {
-        self.out.push(b'"');
-        for character in text.chars() {
-            // Writing to a vector cannot fail.
-            let _ = match character {
-                '"' | '\\' => write!(self.out, "\\{character}"),
-                _ if character.is_ascii_control() || obeyed(character) => {
-                    write!(self.out, "\\u{:04x}", u32::from(character))
-                }
-                _ => write!(self.out, "{character}"),
-            };
-        }
-        self.out.push(b'"');
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.string(value);
-    }
-
-    fn optional(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(key, value);
-        }
-    }
-
-    fn nonempty(&mut self, key: &str, value: &str) {
-        self.optional(key, Some(value).filter(|value| !value.is_empty()));
-    }
-
-    /// `value` must print as a JSON number: integers and finite floats do.
-    fn number(&mut self, key: &str, value: impl std::fmt::Display) {
-        self.key(key);
-        // Writing to a vector cannot fail.
-        let _ = write!(self.out, "{value}");
-    }
-
-    fn end(self) {
-        self.out.push(b'}');
     }
 }

@@ -1,6 +1,5 @@
 //! Whether lines are true, and whole, and what happens when they cannot be written.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -197,7 +196,7 @@ fn on_a_full_disk_lines_are_counted_as_dropped_and_handing_over_goes_on() {
     let log =
         AccessLog::open(&options("/dev/full".as_ref(), LogMode::All), lines(LogFormat::Json), 8).unwrap();
     for n in 1..=3 {
-        log.submit(vec![Arc::new(example()), Arc::new(example())]);
+        log.submit([example(), example()].into());
         wait_for("drops counted", || log.dropped() == 2 * n);
     }
 }
@@ -210,7 +209,7 @@ async fn a_reader_that_stopped_costs_lines_but_never_makes_anyone_wait() {
     // Held open for reading, and never read.
     let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
     let log = AccessLog::open(&options(&fifo, LogMode::All), lines(LogFormat::Json), 2).unwrap();
-    let batch: Vec<_> = (0..1000).map(|_| Arc::new(example())).collect();
+    let batch: Batch = (0..1000).map(|_| example()).collect();
     wait_for("the queue is full", || {
         log.submit(batch.clone());
         log.dropped() > 0
@@ -226,21 +225,25 @@ fn a_signal_opens_the_file_anew_even_when_it_still_has_its_name() {
     std::fs::remove_file(&path).unwrap();
     log.reopen();
     wait_for("the file is there again", || path.exists());
-    log.submit(vec![Arc::new(example())]);
+    log.submit([example()].into());
     wait_for("the line is in it", || std::fs::read_to_string(&path).unwrap().lines().count() == 1);
 }
 
-#[test]
-fn mode_failures_wants_failures_only() {
+#[tokio::test]
+async fn in_mode_failures_what_went_well_makes_no_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let log = AccessLog::open(&options(&path, LogMode::Failures), lines(LogFormat::Json), 8).unwrap();
-    assert!(!log.wants(&example()));
-    assert!(log.wants(&Record { status: Some(http::StatusCode::NOT_FOUND), ..example() }));
-    assert!(log.wants(&Record { grpc_status: Some(14), ..example() }));
-    assert!(log.wants(&Record { reason: Some(crate::reason::Reason::ClientClosed), ..example() }));
-    let off = AccessLog::open(&options(&path, LogMode::Off), lines(LogFormat::Json), 8).unwrap();
-    assert!(!off.wants(&Record { status: None, ..example() }));
+    let failures = [
+        Record { status: Some(http::StatusCode::NOT_FOUND), ..example() },
+        Record { grpc_status: Some(14), ..example() },
+        Record { reason: Some(crate::reason::Reason::ClientClosed), ..example() },
+    ];
+    log.submit([example()].into());
+    log.submit(failures.into_iter().flat_map(|failure| [example(), failure]).collect());
+    log.flush().await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
+    assert!(!LogMode::Off.wants(&Record { status: None, ..example() }));
 }
 
 #[tokio::test]
@@ -248,7 +251,7 @@ async fn a_flush_ends_when_all_that_was_handed_over_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let log = AccessLog::open(&options(&path, LogMode::All), lines(LogFormat::Json), 8).unwrap();
-    log.submit((0..500).map(|_| Arc::new(example())).collect());
+    log.submit((0..500).map(|_| example()).collect());
     log.flush().await;
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 500);
 }
