@@ -1,6 +1,7 @@
 //! Golden cases: `testdata/compile/NAME.in.yaml` must compile to `NAME.out.yaml`. After a wanted
 //! change, `UPDATE_GOLDEN=1 cargo test -p gateway-userspace golden` writes them anew, to be reviewed.
 
+mod endpoints;
 mod incremental;
 mod mutation;
 mod summary;
