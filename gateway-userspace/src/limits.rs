@@ -118,6 +118,8 @@ pub struct Limits {
     pub outlier_ejection_max: Duration,
     /// Below this share of usable endpoints, percent, ejections are ignored (panic rule).
     pub panic_threshold_percent: u32,
+    /// Clients that are remembered for Services with session affinity, in the process.
+    pub affinity_clients_max: usize,
     /// How long an in-pod listener that is no longer chosen still accepts connects that were under way.
     pub late_accept_timeout: Duration,
     /// While draining, how long a keep-alive connection without a request is kept for one more.
@@ -207,6 +209,7 @@ impl Default for Limits {
             outlier_ejection: Duration::from_secs(5),
             outlier_ejection_max: Duration::from_secs(60),
             panic_threshold_percent: 50,
+            affinity_clients_max: 65_536,
             late_accept_timeout: Duration::from_millis(500),
             drain_idle_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),

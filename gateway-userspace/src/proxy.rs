@@ -39,8 +39,9 @@ use holders::Holders;
 use http::headers::forwarded::TrustedProxies;
 use shedding::{MemoryUse, Shedding};
 use shutdown::Shutdown;
+use upstream::affinity::{Client, Sessions};
 use upstream::health::HealthTable;
-use upstream::registry::Registry;
+use upstream::registry::{Asking, Registry};
 use view::Views;
 
 /// Makes the sockets of upstream connections.
@@ -67,6 +68,7 @@ pub struct Shared {
     pub(crate) workers: AtomicUsize,
     pub(crate) memory: Arc<MemoryUse>,
     pub(crate) health: Arc<HealthTable>,
+    pub(crate) sessions: Arc<Sessions>,
     /// Peers of gateway listeners that have to say in a PROXY protocol header for whom they speak.
     pub(crate) proxy_protocol_from: Vec<IpNet>,
 }
@@ -125,7 +127,8 @@ impl Proxy {
         trusted: Arc<TrustedProxies>,
     ) -> Self {
         shared.workers.fetch_add(1, Ordering::Relaxed);
-        let upstream = Registry::new(Arc::clone(&limits), Arc::clone(&shared.health));
+        let upstream =
+            Registry::new(Arc::clone(&limits), Arc::clone(&shared.health), Arc::clone(&shared.sessions));
         Self {
             upstream,
             limits,
@@ -235,11 +238,15 @@ pub struct Downstream {
 }
 
 impl Downstream {
-    /// Which endpoints are for it.
-    pub fn caller(&self) -> Caller {
+    /// Which endpoints are for it, or for the client for whom it says that it speaks.
+    pub fn asking(&self, client: Option<IpAddr>) -> Asking {
         match &self.ingress {
-            Ingress::Pod(_) => Caller::pod(self.destination.ip()),
-            Ingress::Gateway(_) => Caller::GATEWAY,
+            Ingress::Pod(pod) => {
+                Asking { caller: Caller::pod(self.destination.ip()), client: Client::Pod(pod.netns_cookie) }
+            }
+            Ingress::Gateway(_) => {
+                Asking { caller: Caller::GATEWAY, client: Client::Address(client.unwrap_or(self.peer.ip())) }
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod frontend;
 pub mod listener;
 pub mod names;
 pub mod router;
+pub mod share;
 pub mod store;
 pub mod tier;
 

@@ -178,6 +178,7 @@ fn cluster(endpoints: &[SocketAddr]) -> Arc<Cluster> {
         id: ClusterId(1),
         protocol: UpstreamProtocol::Http,
         balance: BalancePolicy::RoundRobin,
+        affinity: None,
         circuit: None,
         connect_timeout: Duration::from_secs(2),
         endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints, ..EndpointSet::default() })),

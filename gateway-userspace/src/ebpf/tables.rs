@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::{Cluster, ClusterId, EndpointSet};
 use crate::snapshot::frontend::{FailPolicy, Frontend, Mode};
+use crate::snapshot::share::shares;
 use crate::snapshot::tier::Family;
 
 /// Every Service address that the kernel shall know.
@@ -24,7 +25,7 @@ pub struct KernelEntry {
     pub mode: Mode,
     /// What it does while the proxy is gone.
     pub fail_policy: FailPolicy,
-    /// Endpoints of the address's own family, sorted.
+    /// Endpoints of the address's own family, sorted; one of more weight more than once.
     pub endpoints: Vec<SocketAddr>,
 }
 
@@ -33,7 +34,7 @@ pub struct KernelEntry {
 pub struct KernelService {
     /// The Service port.
     pub id: ClusterId,
-    /// Endpoints that may take new traffic, sorted.
+    /// Endpoints that may take new traffic, sorted; one of more weight more than once.
     pub endpoints: Vec<SocketAddr>,
 }
 
@@ -70,15 +71,23 @@ fn entries(frontend: &Frontend) -> impl Iterator<Item = (SocketAddr, KernelEntry
     })
 }
 
-/// Endpoints for pods that dialled each family: the first tier of it. The kernel picks evenly: weights
-/// are the proxy's.
+/// Places of an endpoint list with unequal weights: shares are exact to one part in this many.
+const PLACES_MAX: u64 = 128;
+
+/// Endpoints for pods that dialled each family: the first tier of it. The kernel picks any place with
+/// the same chance, so an endpoint has as many places as its weight says.
 fn usable(set: &EndpointSet) -> Vec<SocketAddr> {
-    let address = |index: usize| canonical(set.endpoints[index].address);
-    let mut addresses: Vec<SocketAddr> =
-        Family::ALL.into_iter().flat_map(|family| set.of_family(family)).map(address).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
+    let mut places = Vec::new();
+    for family in Family::ALL {
+        let tier = set.of_family(family);
+        let weights: Vec<u32> = tier.iter().map(|index| set.endpoints[*index].weight).collect();
+        for (index, share) in tier.into_iter().zip(shares(&weights, PLACES_MAX)) {
+            let address = canonical(set.endpoints[index].address);
+            places.extend((0..share).map(|_| address));
+        }
+    }
+    places.sort_unstable();
+    places
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -205,6 +205,7 @@ mod tests {
             id: ClusterId(0),
             protocol: UpstreamProtocol::Http,
             balance: BalancePolicy::LeastRequest,
+            affinity: None,
             circuit: None,
             connect_timeout: Duration::from_secs(1),
             endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints, ..EndpointSet::default() })),

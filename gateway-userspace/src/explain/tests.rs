@@ -31,6 +31,7 @@ fn cluster(directory: &Directory, service: &str, port: u16, endpoints: &[u8]) ->
         key,
         protocol: UpstreamProtocol::Http,
         balance: BalancePolicy::LeastRequest,
+        affinity: None,
         circuit: None,
         connect_timeout: Duration::from_secs(1),
         endpoints: Arc::new(EndpointSlot::new(set)),

@@ -76,7 +76,7 @@ async fn reach(
     loop {
         recorder.record.attempts += 1;
         let members = state.members(&proxy.upstream);
-        let endpoint = members.pick(downstream.caller(), &tried, fastrand::u64(..))?;
+        let endpoint = members.pick(downstream.asking(None), &tried, fastrand::u64(..))?;
         let in_flight = InFlight::new(endpoint);
         recorder.record.endpoint = Some(endpoint.address);
         tried.push(endpoint.address);

@@ -228,6 +228,7 @@ fn cluster(id: u32, protocol: UpstreamProtocol, addresses: &[SocketAddr]) -> Arc
         id: ClusterId(id),
         protocol,
         balance: BalancePolicy::RoundRobin,
+        affinity: None,
         circuit: None,
         connect_timeout: Duration::from_secs(2),
         endpoints: Arc::new(EndpointSlot::new(endpoints(addresses))),

@@ -1,6 +1,7 @@
 //! Where requests go: which endpoint, how often, over which connection.
 
 pub mod acknowledged;
+pub mod affinity;
 pub mod answer;
 pub mod balance;
 pub mod body;
@@ -28,12 +29,11 @@ use super::{Ingress, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::cluster::{Cluster, ClusterId};
 use crate::snapshot::router::RetryPolicy;
-use crate::snapshot::tier::Caller;
 use answer::AnswerBody;
 use body::RequestBody;
 use forward::{Broken, Message, forward};
 use pool::{Lease, Speak};
-use registry::{ClusterState, Endpoint, InFlight};
+use registry::{Asking, ClusterState, Endpoint, InFlight};
 use retry::{Attempt, Decision, Facts, Reached, decide};
 
 /// A request's way to a cluster.
@@ -43,7 +43,7 @@ pub struct Call<'a> {
     /// Who asks: connections are made in its namespace, and never shared with others.
     pub ingress: &'a Ingress,
     /// Which endpoints are for it.
-    pub caller: Caller,
+    pub asking: Asking,
     /// Where it goes.
     pub cluster: &'a Arc<Cluster>,
     /// What the route says about repeats.
@@ -150,7 +150,7 @@ impl Call<'_> {
         recorder: &mut Recorder,
     ) -> Result<Answer, Failure> {
         let members = state.members(&self.proxy.upstream);
-        let picked = members.pick(self.caller, tried, fastrand::u64(..));
+        let picked = members.pick(self.asking, tried, fastrand::u64(..));
         let endpoint = picked.map_err(|reason| Failure::ours(reason, Reached::NotSent))?;
         let in_flight = InFlight::new(endpoint);
         recorder.record.endpoint = Some(endpoint.address);

@@ -93,6 +93,8 @@ pub struct Cluster {
     pub protocol: UpstreamProtocol,
     /// How one of them is chosen.
     pub balance: BalancePolicy,
+    /// A client stays with its endpoint until it has not called for so long (`sessionAffinity: ClientIP`).
+    pub affinity: Option<Duration>,
     /// A limit on what it has in flight. Annotation `weir.dev/max-requests` on the Service.
     pub circuit: Option<Arc<CircuitLimit>>,
     /// Longest wait for a TCP connection to an endpoint.

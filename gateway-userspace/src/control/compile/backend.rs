@@ -87,6 +87,7 @@ impl Services {
             }
             let subject = Subject::new(Kind::Service, key, entry, &service.metadata);
             let balance = annotation::balance(&service.metadata, &subject, findings);
+            let affinity = service.spec.affinity();
             let requests_max = annotation::requests_max(&service.metadata, &subject, findings);
             let sets = endpoints.refresh(set, key);
             for ((_, port), (number, endpoints)) in tcp_ports(service).zip(sets) {
@@ -97,7 +98,7 @@ impl Services {
                 };
                 let spoken = spoken.get(&key).copied().unwrap_or_default();
                 let protocol = upstream_protocol(protocol::of_port(port), spoken);
-                let settings = ClusterSettings { protocol, balance, requests_max };
+                let settings = ClusterSettings { protocol, balance, affinity, requests_max };
                 let (cluster, changed) = interned.cluster(key.clone(), settings, endpoints);
                 let new = |endpoints| NewEndpoints { cluster: Arc::clone(&cluster), endpoints };
                 services.changed.extend(changed.map(new));

@@ -83,7 +83,7 @@ impl<'a> Frontends<'a> {
                     })
                 })
                 .collect();
-            let unkept = unkept(service, locality, &subject);
+            let unkept = unkept(service, mode, locality, &subject);
             let frontend = ServiceFrontends { subject, addresses, mode, fail_policy, unkept, ports };
             frontends.insert(key.clone(), frontend);
         }
@@ -217,7 +217,7 @@ fn cluster_ips(service: &Service, subject: &Subject, findings: &mut Vec<Diagnost
 }
 
 /// What a Service asks of whoever balances it, and Weir does not do.
-fn unkept(service: &Service, locality: &Locality, subject: &Subject) -> Vec<Diagnostic> {
+fn unkept(service: &Service, mode: Option<Mode>, locality: &Locality, subject: &Subject) -> Vec<Diagnostic> {
     let spec = &service.spec;
     let set = |value: &'_ Option<String>, default: &str| {
         value.clone().filter(|value| !value.is_empty() && value != default)
@@ -227,15 +227,19 @@ fn unkept(service: &Service, locality: &Locality, subject: &Subject) -> Vec<Diag
         unkept.push(subject.warning(Code::FieldIgnored).field(field).message(message).fix(fix));
     };
     let leave = format!("remove it, or leave the Service to others: annotation {}: pass", annotation::MODE);
-    if let Some(value) = set(&spec.session_affinity, "None") {
-        let message = format!("`{value}` has no effect yet on calls that Weir balances");
-        add("spec.sessionAffinity", message, leave.clone());
-    }
     let unknown = |value: &str| format!("`{value}` has no effect: Weir does not know it");
     let nowhere = |value: &str, what: &str| {
         format!("`{value}` has no effect: Weir was not told on which {what} it runs")
     };
     let tell = || "tell Weir its node: weir run --node-name NAME --zone ZONE".to_owned();
+    let affinity = set(&spec.session_affinity, "None");
+    if let Some(value) = affinity.filter(|_| spec.affinity().is_none()) {
+        add("spec.sessionAffinity", unknown(&value), leave.clone());
+    } else if mode == Some(Mode::L4) && spec.affinity().is_some() {
+        let message = "`ClientIP` has no effect in mode l4: the kernel picks anew for each connection";
+        let fix = format!("leave the Service to the proxy: annotation {}: l7", annotation::MODE);
+        add("spec.sessionAffinity", message.to_owned(), fix);
+    }
     let field = "spec.internalTrafficPolicy";
     match set(&spec.internal_traffic_policy, "Cluster") {
         Some(value) if !spec.is_node_local() => add(field, unknown(&value), leave.clone()),

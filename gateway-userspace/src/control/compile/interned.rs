@@ -51,6 +51,7 @@ struct RuleKey {
 pub(super) struct ClusterSettings {
     pub(super) protocol: UpstreamProtocol,
     pub(super) balance: BalancePolicy,
+    pub(super) affinity: Option<Duration>,
     pub(super) requests_max: Option<u32>,
 }
 
@@ -118,19 +119,20 @@ impl Interned {
         settings: ClusterSettings,
         set: EndpointSet,
     ) -> (Arc<Cluster>, Option<EndpointSet>) {
-        let ClusterSettings { protocol, balance, requests_max } = settings;
+        let ClusterSettings { protocol, balance, affinity, requests_max } = settings;
         let new_circuit = || requests_max.map(|max| Arc::new(CircuitLimit::new(max)));
         let Some(old) = self.clusters.get(&key) else {
             let id = self.cluster_id(&key);
             let endpoints = Arc::new(EndpointSlot::new(set));
             let connect_timeout = self.connect_timeout;
             let circuit = new_circuit();
-            let cluster = Cluster { key, id, protocol, balance, circuit, connect_timeout, endpoints };
+            let cluster =
+                Cluster { key, id, protocol, balance, affinity, circuit, connect_timeout, endpoints };
             return (Arc::new(cluster), None);
         };
         let changed = (*old.endpoints.load() != set).then_some(set);
         let is_circuit_same = old.circuit.as_ref().map(|limit| limit.requests_max()) == requests_max;
-        if (old.protocol, old.balance, is_circuit_same) == (protocol, balance, true) {
+        if (old.protocol, old.balance, old.affinity, is_circuit_same) == (protocol, balance, affinity, true) {
             return (Arc::clone(old), changed);
         }
         // What is in flight counts for the limit that it came under.
@@ -140,6 +142,7 @@ impl Interned {
             id: old.id,
             protocol,
             balance,
+            affinity,
             circuit,
             connect_timeout: self.connect_timeout,
             endpoints: Arc::clone(&old.endpoints),

@@ -1,6 +1,7 @@
 //! Pure: Service, EndpointSlice and Namespace: the parts that traffic depends on.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -95,6 +96,16 @@ impl ServiceSpec {
             "PreferSameNode" => Some(Distribution::SameNode),
             _ => None,
         }
+    }
+
+    /// How long a client that does not call stays with its endpoint; `None` without an affinity.
+    pub fn affinity(&self) -> Option<Duration> {
+        if self.session_affinity.as_deref() != Some("ClientIP") {
+            return None;
+        }
+        let config = self.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+        let seconds = config.and_then(|config| config.timeout_seconds).unwrap_or(10_800);
+        Some(Duration::from_secs(seconds.clamp(1, 86_400).into()))
     }
 
     /// Calls from within the cluster stay on the node.

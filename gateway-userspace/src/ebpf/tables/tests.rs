@@ -22,6 +22,7 @@ fn cluster(endpoints: Vec<Endpoint>) -> Arc<Cluster> {
         id: ClusterId(7),
         protocol: UpstreamProtocol::Http,
         balance: BalancePolicy::LeastRequest,
+        affinity: None,
         circuit: None,
         connect_timeout: Duration::from_secs(1),
         endpoints: Arc::new(EndpointSlot::new(EndpointSet { endpoints, ..EndpointSet::default() })),
@@ -69,4 +70,28 @@ fn endpoints_that_end_but_serve_are_the_last_resort() {
     let failed = Endpoint { terminating: true, ready: false, serving: false, ..endpoint("10.1.0.4:80") };
     let service = KernelService::from_cluster(&cluster(vec![ending, failed]));
     assert_eq!(service.endpoints, addresses(&["10.1.0.3:80"]));
+}
+
+#[test]
+fn an_endpoint_of_more_weight_has_more_places_and_no_weight_makes_the_table_large() {
+    let heavy = Endpoint { weight: 20, ..endpoint("10.1.0.3:80") };
+    let light = Endpoint { weight: 10, ..endpoint("10.1.0.1:80") };
+    let service = KernelService::from_cluster(&cluster(vec![light.clone(), heavy]));
+    assert_eq!(service.endpoints, addresses(&["10.1.0.1:80", "10.1.0.3:80", "10.1.0.3:80"]));
+    let huge = Endpoint { weight: 99_999, ..endpoint("10.1.0.3:80") };
+    let service = KernelService::from_cluster(&cluster(vec![light, huge]));
+    assert_eq!(service.endpoints.iter().filter(|a| a.to_string() == "10.1.0.1:80").count(), 1);
+    assert!((100..=130).contains(&service.endpoints.len()), "{}", service.endpoints.len());
+}
+
+#[test]
+fn the_kernel_has_near_endpoints_only_and_those_of_the_node_where_the_service_says_so() {
+    let far = Endpoint { preferred: false, ..endpoint("10.1.0.2:80") };
+    let near = cluster(vec![endpoint("10.1.0.1:80"), far]);
+    assert_eq!(KernelService::from_cluster(&near).endpoints, addresses(&["10.1.0.1:80"]));
+    let here = Endpoint { local: true, ..endpoint("10.1.0.2:80") };
+    let local = cluster(vec![endpoint("10.1.0.1:80"), here]);
+    let set = EndpointSet { local_only: true, ..EndpointSet::clone(&local.endpoints.load()) };
+    local.endpoints.publish(Arc::new(set));
+    assert_eq!(KernelService::from_cluster(&local).endpoints, addresses(&["10.1.0.2:80"]));
 }

@@ -117,7 +117,7 @@ impl<'a> Exchange<'a> {
         let call = Call {
             proxy: &self.connection.proxy,
             ingress: &downstream.ingress,
-            caller: downstream.caller(),
+            asking: downstream.asking(recorder.record.client),
             cluster: route.cluster,
             retry: route.rule.and_then(|rule| rule.retry.as_ref()),
             speak,

@@ -85,6 +85,40 @@ impl BalanceTable {
         self.next_usable(state, tried, chosen, random)
     }
 
+    /// The endpoint for the next attempt of a client that is to stay with one: `known`, where it had one
+    /// before, else the one with the least `score`, which is asked with its index and weight.
+    pub fn stick(
+        &self,
+        state: &impl EndpointState,
+        tried: &[usize],
+        known: Option<usize>,
+        score: impl Fn(usize, u32) -> f64,
+    ) -> Option<usize> {
+        let first = self.tiers.first()?;
+        let fits = |known: &usize| {
+            first.schedule.members().binary_search(known).is_ok()
+                && !tried.contains(known)
+                && !state.is_ejected(*known)
+        };
+        if let Some(known) = known.filter(fits) {
+            return Some(known);
+        }
+        let best = |tier: &Tier, admit: &dyn Fn(usize) -> bool| {
+            let score = |index: usize| score(index, tier.schedule.weight(index));
+            let members = tier.schedule.members().iter().copied().filter(|index| admit(*index));
+            members.min_by(|a, b| score(*a).total_cmp(&score(*b)))
+        };
+        for panic in [false, true] {
+            for tier in self.tiers.iter().filter(|tier| tier.is_panic(state, 0) == panic) {
+                let untried = |index| !tried.contains(&index) && (panic || !state.is_ejected(index));
+                if let Some(found) = best(tier, &untried) {
+                    return Some(found);
+                }
+            }
+        }
+        best(first, &|_| true)
+    }
+
     /// One that is in and untried, else one that is in, else none.
     fn next_usable(
         &self,

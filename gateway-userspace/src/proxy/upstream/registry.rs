@@ -7,9 +7,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use super::affinity::{Client, Sessions};
 use super::balance::{BalanceTable, EndpointState};
 use super::budget::RetryBudget;
 use super::health::{Health, HealthTable};
@@ -70,9 +72,22 @@ impl Drop for InFlight {
     }
 }
 
+/// Who asks for an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking {
+    /// Which endpoints it may have.
+    pub caller: Caller,
+    /// Whose calls stay together, where the Service wants that.
+    pub client: Client,
+}
+
 /// The endpoints of a cluster at one version of its slot.
 pub struct Members {
     version: u64,
+    cluster: ClusterId,
+    affinity: Option<Duration>,
+    sessions: Arc<Sessions>,
+    affinity_clients_max: usize,
     set: Arc<EndpointSet>,
     /// There are endpoints of both families.
     dual_stack: bool,
@@ -98,17 +113,39 @@ impl EndpointState for Members {
 }
 
 impl Members {
-    /// The endpoint for `caller`'s next attempt, avoiding `tried`.
+    /// The endpoint for the next attempt of who asks, avoiding `tried`.
     ///
     /// # Errors
     /// Why none may take traffic.
-    pub fn pick(&self, caller: Caller, tried: &[SocketAddr], random: u64) -> Result<&Rc<Endpoint>, Reason> {
+    pub fn pick(&self, asking: Asking, tried: &[SocketAddr], random: u64) -> Result<&Rc<Endpoint>, Reason> {
         let mut indexes = smallvec::SmallVec::<[usize; 8]>::new();
         indexes.extend(
             tried.iter().filter_map(|t| self.set.endpoints.binary_search_by_key(t, |e| e.address).ok()),
         );
-        let picked = self.table(caller).pick(self, &indexes, random);
+        let table = self.table(asking.caller);
+        let picked = match self.affinity {
+            None => table.pick(self, &indexes, random),
+            Some(timeout) => self.stick(table, asking.client, &indexes, timeout),
+        };
         picked.and_then(|index| self.endpoints.get(index)).ok_or_else(|| self.set.why_none())
+    }
+
+    /// The endpoint that a client had, or the best for it.
+    fn stick(
+        &self,
+        table: &BalanceTable,
+        client: Client,
+        tried: &[usize],
+        timeout: Duration,
+    ) -> Option<usize> {
+        let now = clock::millis();
+        let address = |index: usize| self.endpoints[index].address;
+        let known = self.sessions.get(self.cluster, client, now);
+        let known = known.and_then(|a| self.set.endpoints.binary_search_by_key(&a, |e| e.address).ok());
+        let picked = table.stick(self, tried, known, |index, weight| client.score(address(index), weight))?;
+        let span = (now, timeout);
+        self.sessions.put(self.cluster, client, address(picked), span, self.affinity_clients_max);
+        Some(picked)
     }
 
     fn table(&self, caller: Caller) -> &BalanceTable {
@@ -169,13 +206,14 @@ impl ClusterState {
 pub struct Registry {
     limits: Arc<Limits>,
     health: Arc<HealthTable>,
+    sessions: Arc<Sessions>,
     clusters: RefCell<FxHashMap<ClusterId, Rc<ClusterState>>>,
 }
 
 impl Registry {
-    /// Knows none. `health` is the process's.
-    pub fn new(limits: Arc<Limits>, health: Arc<HealthTable>) -> Self {
-        Self { limits, health, clusters: RefCell::default() }
+    /// Knows none. `health` and `sessions` are the process's.
+    pub fn new(limits: Arc<Limits>, health: Arc<HealthTable>, sessions: Arc<Sessions>) -> Self {
+        Self { limits, health, sessions, clusters: RefCell::default() }
     }
 
     /// The state of a cluster.
@@ -226,6 +264,10 @@ impl Registry {
         let has = |family| set.endpoints.iter().any(|e| Family::of(e.address.ip()) == family);
         Rc::new(Members {
             version,
+            cluster: cluster.id,
+            affinity: cluster.affinity,
+            sessions: Arc::clone(&self.sessions),
+            affinity_clients_max: self.limits.affinity_clients_max,
             dual_stack: Family::ALL.into_iter().all(has),
             set,
             balance: cluster.balance,

@@ -130,8 +130,9 @@ fn cluster(cluster: &Cluster) -> String {
     let dual = Family::ALL.into_iter().all(|f| set.endpoints.iter().any(|e| Family::of(e.address.ip()) == f));
     let family = set.family.filter(|_| dual).map(|family| format!(" {family:?}")).unwrap_or_default();
     let refused = if set.refused == 0 { String::new() } else { format!(" refused={}", set.refused) };
+    let affinity = cluster.affinity.map(|timeout| format!(" affinity={timeout:?}")).unwrap_or_default();
     let settings = format!(
-        "{:?} {:?}{}{local}{family}{refused}",
+        "{:?} {:?}{}{affinity}{local}{family}{refused}",
         cluster.protocol,
         cluster.balance,
         limit.unwrap_or_default()

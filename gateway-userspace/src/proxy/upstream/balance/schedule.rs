@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::snapshot::cluster::Endpoint;
+use crate::snapshot::share::shares;
 
 /// Places of a schedule with unequal weights. Shares are exact to one part in this many, or to one
 /// place per endpoint.
@@ -23,7 +24,8 @@ impl Schedule {
     /// Of the endpoints at `members`, each of which has a weight.
     pub(super) fn new(endpoints: &[Endpoint], members: Vec<usize>) -> Self {
         let weights: Vec<u32> = endpoints.iter().map(|e| e.weight).collect();
-        let shares = shares(&members, &weights);
+        let own: Vec<u32> = members.iter().map(|member| weights[*member]).collect();
+        let shares = shares(&own, PLACES_MAX);
         let mut peers: BTreeMap<u64, Peers> = BTreeMap::new();
         for share in &shares {
             peers.entry(*share).or_default().members += 1;
@@ -77,19 +79,4 @@ impl Peers {
         self.placed += 1;
         phase
     }
-}
-
-/// Turns per round of each member: weights in lowest terms, scaled down when there are too many.
-fn shares(members: &[usize], weights: &[u32]) -> Vec<u64> {
-    let divisor = members.iter().fold(0, |d, m| greatest_common_divisor(d, u64::from(weights[*m]))).max(1);
-    let reduced: Vec<u64> = members.iter().map(|m| u64::from(weights[*m]) / divisor).collect();
-    let total: u64 = reduced.iter().sum();
-    if total <= PLACES_MAX.max(members.len() as u64) {
-        return reduced;
-    }
-    reduced.iter().map(|w| ((w * PLACES_MAX + total / 2) / total).max(1)).collect()
-}
-
-fn greatest_common_divisor(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

@@ -223,6 +223,42 @@ fn far_endpoints_stand_in_when_near_ones_are_ejected_or_were_tried() {
     }
 }
 
+/// Where 100 clients stay, each with its own order of endpoints.
+fn stays(table: &BalanceTable, state: &State, tried: &[usize], known: Option<usize>) -> Vec<Option<usize>> {
+    let score = |client: usize| move |index: usize, _| ((index * 7 + client * 3) % 11) as f64;
+    (0..100).map(|client| table.stick(state, tried, known, score(client))).collect()
+}
+
+#[test]
+fn a_client_that_is_to_stay_leaves_its_endpoint_only_when_that_is_out_or_was_tried() {
+    let table = table_of(BalancePolicy::LeastRequest, &active(&[1; 4]), 50);
+    let all_in = stays(&table, &State::default(), &[], None);
+    assert!((0..4).all(|e| all_in.contains(&Some(e))), "clients are spread");
+    assert!(stays(&table, &State::default(), &[], Some(2)).iter().all(|e| *e == Some(2)), "known stays");
+    let two_out = State { ejected: [2].into(), ..State::default() };
+    let moved = stays(&table, &two_out, &[], None);
+    for (before, after) in all_in.iter().zip(&moved) {
+        assert!(if *before == Some(2) { *after != Some(2) } else { before == after });
+    }
+    assert!(!stays(&table, &two_out, &[], Some(2)).contains(&Some(2)));
+    assert!(!stays(&table, &State::default(), &[2], Some(2)).contains(&Some(2)));
+    assert!(stays(&table, &State::default(), &[0, 1, 2, 3], None).iter().all(Option::is_some), "a repeat");
+    let gone = stays(&table, &State::default(), &[], Some(9));
+    assert_eq!(gone, all_in, "one that is no more counts for nothing");
+    assert_eq!(
+        stays(&table_of(BalancePolicy::Random, &active(&[]), 50), &State::default(), &[], None)[0],
+        None
+    );
+}
+
+#[test]
+fn a_client_goes_back_to_a_near_endpoint_when_there_is_one_again() {
+    let table = table_of(BalancePolicy::LeastRequest, &near_and_far(), 50);
+    let near_out = State { ejected: [0, 1].into(), ..State::default() };
+    assert!(stays(&table, &near_out, &[], None).iter().all(|e| e.is_some_and(|e| e >= 2)));
+    assert!(stays(&table, &State::default(), &[], Some(3)).iter().all(|e| e.is_some_and(|e| e < 2)));
+}
+
 fn any_endpoint() -> impl Strategy<Value = (u32, bool, bool, bool)> {
     (0u32..5, any::<bool>(), any::<bool>(), any::<bool>())
 }
