@@ -1,6 +1,7 @@
 //! Weir under test: what the suites and the demo share.
 
 pub mod bench;
+pub mod cluster;
 pub mod demo;
 pub mod echo;
 pub mod frames;

@@ -11,6 +11,7 @@ mod pki;
 mod process;
 mod programs;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,9 @@ pub(crate) struct Up {
     /// etcd and the API server alone, on loopback: no nodes, no controllers, no root.
     #[arg(long)]
     pub(crate) api_only: bool,
+    /// Apply the CRDs of the Gateway API.
+    #[arg(long)]
+    pub(crate) gateway_api: bool,
     /// Install what is missing (Debian packages as root, Go). CI=true does the same.
     #[arg(long)]
     pub(crate) install: bool,
@@ -110,6 +114,40 @@ struct Record {
     nodes: u8,
     place: Place,
     programs: Programs,
+}
+
+/// What a program needs to use a cluster that runs: variables, and where it must stand.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) variables: Vec<(&'static str, OsString)>,
+    /// The network namespace from which its API server is reached; none is the machine's own.
+    pub(crate) netns: Option<PathBuf>,
+}
+
+/// True when no program has to be built before a cluster starts.
+pub(crate) fn is_built() -> anyhow::Result<bool> {
+    programs::are_built()
+}
+
+/// Starts a cluster for a program that is run then.
+pub(crate) fn start_for(name: &str, up: &Up) -> anyhow::Result<Access> {
+    let layout = layout(name);
+    start(&layout, up)?;
+    let Record { place, programs, .. } = record(&layout)?;
+    let variables = vec![
+        ("WEIR_KUBECONFIG", layout.kubeconfig("admin").into()),
+        ("WEIR_KUBECTL", programs.kubernetes("kubectl").into()),
+        ("WEIR_GATEWAY_API", programs.gateway_api.into()),
+        ("WEIR_CLUSTER", name.into()),
+        // This very program, even when cargo has put another in its place meanwhile.
+        ("WEIR_XTASK", format!("/proc/{}/exe", std::process::id()).into()),
+    ];
+    Ok(Access { variables, netns: place.netns.as_deref().map(layout::netns_path) })
+}
+
+/// Removes it.
+pub(crate) fn stop(name: &str) -> anyhow::Result<()> {
+    sweep(&layout(name))
 }
 
 /// Short enough for a namespace, and nothing in it that a path or a shell would take for something else.
@@ -170,7 +208,12 @@ fn start(layout: &Layout, up: &Up) -> anyhow::Result<()> {
     let place = if up.api_only { Place::alone()? } else { Place::of_cluster(layout) };
     let record = Record { nodes: if up.api_only { 0 } else { up.nodes }, place, programs };
     std::fs::write(layout.record(), serde_json::to_vec_pretty(&record)?)?;
-    start_all(layout, &record, begun)
+    let started = start_all(layout, &record, begun)
+        .and_then(|()| if up.gateway_api { apply_gateway_api(layout, &record) } else { Ok(()) });
+    if started.is_err() {
+        end_all(layout)?;
+    }
+    started
         .with_context(|| format!("cluster {} did not start; logs: {}", layout.name, layout.logs().display()))
 }
 
@@ -212,6 +255,15 @@ fn start_all(layout: &Layout, record: &Record, begun: Instant) -> anyhow::Result
     Ok(())
 }
 
+fn apply_gateway_api(layout: &Layout, record: &Record) -> anyhow::Result<()> {
+    let Record { place, programs, .. } = record;
+    let file = programs.gateway_api.display().to_string();
+    // On the server's side: they are too large for the annotation that the client's way leaves.
+    kubectl::run(layout, programs, place, &["apply", "--server-side", "--filename", &file])?;
+    let established = ["wait", "crd", "--all", "--for=condition=Established", "--timeout=60s"];
+    kubectl::run(layout, programs, place, &established)
+}
+
 fn start_controllers(layout: &Layout, record: &Record) -> anyhow::Result<()> {
     let Record { place, programs, .. } = record;
     let file = |name: &str| layout.pki().join(name).display().to_string();
@@ -244,17 +296,22 @@ fn start_controllers(layout: &Layout, record: &Record) -> anyhow::Result<()> {
 
 /// Removes everything that a cluster of this name has left: processes, cgroups, namespaces, mounts, files.
 fn sweep(layout: &Layout) -> anyhow::Result<()> {
-    for node in Node::all(NODES_MAX).filter(|node| layout.node_cgroups(*node).exists()) {
-        node::stop(layout, node)?;
-    }
-    process::end(&format!("the processes of {}", layout.name), || process::all(layout))?;
-    network::down(layout)?;
+    end_all(layout)?;
     match std::fs::remove_dir_all(&layout.root) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", layout.root.display()))
         }
         _ => Ok(()),
     }
+}
+
+/// The files stay: its logs say what was wrong.
+fn end_all(layout: &Layout) -> anyhow::Result<()> {
+    for node in Node::all(NODES_MAX).filter(|node| layout.node_cgroups(*node).exists()) {
+        node::stop(layout, node)?;
+    }
+    process::end(&format!("the processes of {}", layout.name), || process::all(layout))?;
+    network::down(layout)
 }
 
 fn status(layout: &Layout) -> anyhow::Result<bool> {

@@ -11,7 +11,7 @@ use crate::{command, workspace};
 const GO: &str = "/usr/local/go/bin/go";
 const DEBIAN_PACKAGES: [&str; 2] = ["golang-go", "ca-certificates"];
 /// What is fetched, as a Go module, when the Go that is here is too old.
-const TOOLCHAIN: &str = "1.24.13";
+const TOOLCHAIN: &str = "1.26.8";
 
 /// The minor version of Go 1.
 type Minor = u32;

@@ -2,6 +2,7 @@
 
 mod h2spec;
 mod host;
+mod kubernetes;
 mod outcome;
 mod program;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use crate::cluster::Access;
 use crate::{command, datapath, tidy, workspace};
 use outcome::Outcome;
 use program::Program;
@@ -17,7 +19,8 @@ use program::Program;
 /// Run the checks and tests, ring by ring.
 ///
 /// tidy and fmt and clippy look at the source; unit, fuzz and loopback need no privilege; netns and ebpf are run as root,
-/// because they make network namespaces and load the datapath into this kernel. A ring that cannot run here says why and
+/// because they make network namespaces and load the datapath into this kernel; apiserver and cluster start a real Kubernetes,
+/// which is built first (about 12 minutes of CPU time, once for this user), or use the one of WEIR_KUBECONFIG. A ring that cannot run here says why and
 /// its tests count as skipped; with CI=true that is a failure, and what is missing is installed first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -50,10 +53,14 @@ enum Ring {
     Netns,
     /// The datapath in this kernel, as root.
     Ebpf,
+    /// A real API server, with etcd and nothing else.
+    Apiserver,
+    /// A real Kubernetes of two nodes, as root.
+    Cluster,
 }
 
 impl Ring {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Tidy,
         Self::Fmt,
         Self::Clippy,
@@ -62,6 +69,8 @@ impl Ring {
         Self::Loopback,
         Self::Netns,
         Self::Ebpf,
+        Self::Apiserver,
+        Self::Cluster,
     ];
 
     const fn name(self) -> &'static str {
@@ -74,6 +83,8 @@ impl Ring {
             Self::Loopback => "loopback",
             Self::Netns => "netns",
             Self::Ebpf => "ebpf",
+            Self::Apiserver => "apiserver",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -83,12 +94,12 @@ impl Ring {
     }
 
     const fn needs_root(self) -> bool {
-        matches!(self, Self::Netns | Self::Ebpf)
+        matches!(self, Self::Netns | Self::Ebpf | Self::Cluster)
     }
 
-    /// Programs that share a kernel's pins or a machine's interfaces run one test at a time.
+    /// Programs that share a kernel's pins, a machine's interfaces or a cluster run one test at a time.
     const fn is_serial(self) -> bool {
-        self.needs_root()
+        matches!(self, Self::Apiserver) || self.needs_root()
     }
 
     /// The ring that a test program belongs to.
@@ -96,6 +107,8 @@ impl Ring {
         match (program.is_suite, program.name.as_str()) {
             (true, "netns") => Self::Netns,
             (true, "ebpf") => Self::Ebpf,
+            (true, "apiserver") => Self::Apiserver,
+            (true, "cluster") => Self::Cluster,
             (true, _) => Self::Loopback,
             (false, "gateway_fuzz") => Self::Fuzz,
             (false, _) => Self::Unit,
@@ -127,7 +140,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let programs = if rings.iter().all(|ring| ring.is_static()) { Vec::new() } else { program::build_all()? };
     for ring in rings.into_iter().filter(|ring| !ring.is_static()) {
         let why_not = why_not.as_deref().filter(|_| ring.needs_root());
-        total.add(&run_programs(ring, &programs, options.filter.as_deref(), why_not)?);
+        let run = Run { ring, filter: options.filter.as_deref(), install };
+        total.add(&run_programs(&run, &programs, why_not)?);
     }
     println!("{total}");
     Ok(total.failed == 0 && !(workspace::is_ci() && total.skipped > 0))
@@ -187,17 +201,23 @@ fn run_static(ring: Ring) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-fn run_programs(
+/// What is asked of a ring.
+struct Run<'a> {
     ring: Ring,
-    programs: &[Program],
-    filter: Option<&str>,
-    why_not: Option<&str>,
-) -> anyhow::Result<Outcome> {
+    filter: Option<&'a str>,
+    install: bool,
+}
+
+fn run_programs(run: &Run<'_>, programs: &[Program], why_not: Option<&str>) -> anyhow::Result<Outcome> {
+    let ring = run.ring;
     let mut sum = Outcome::default();
     for program in programs.iter().filter(|program| Ring::of(program) == ring) {
+        let count = program.count(run.filter)?;
         let outcome = match why_not {
-            Some(why) => Outcome::skipped(program.count(filter)?, why),
-            None => run_program(ring, program, filter)?,
+            Some(why) => Outcome::skipped(count, why),
+            // Nothing is started for no test.
+            None if count == 0 => Outcome::default(),
+            None => run_surrounded(run, program, count)?,
         };
         sum.add(&outcome);
     }
@@ -208,11 +228,29 @@ fn run_programs(
     Ok(sum)
 }
 
-fn run_program(ring: Ring, program: &Program, filter: Option<&str>) -> anyhow::Result<Outcome> {
+/// With a cluster around it when its ring has one.
+fn run_surrounded(run: &Run<'_>, program: &Program, count: usize) -> anyhow::Result<Outcome> {
+    let surroundings = match run.ring {
+        Ring::Apiserver => kubernetes::Surroundings::start(true, run.install)?,
+        Ring::Cluster => kubernetes::Surroundings::start(false, run.install)?,
+        _ => return run_program(run, program, None),
+    };
+    match surroundings {
+        Ok(surroundings) => {
+            let outcome = run_program(run, program, surroundings.access());
+            surroundings.stop()?;
+            outcome
+        }
+        Err(why) => Ok(Outcome::skipped(count, &why)),
+    }
+}
+
+fn run_program(run: &Run<'_>, program: &Program, cluster: Option<&Access>) -> anyhow::Result<Outcome> {
     /// Longer than any ring takes on a slow machine; a test that hangs ends here.
     const PROGRAM_TIME_MAX: Duration = Duration::from_secs(20 * 60);
-    let log = workspace::target_dir().join("test-logs").join(format!("{}-{}.log", ring.name(), program.name));
-    let outcome = program.run(filter, ring.is_serial(), &log, PROGRAM_TIME_MAX)?;
+    let name = format!("{}-{}.log", run.ring.name(), program.name);
+    let log = workspace::target_dir().join("test-logs").join(name);
+    let outcome = program.run(run.filter, run.ring.is_serial(), cluster, &log, PROGRAM_TIME_MAX)?;
     if outcome.failed > 0 {
         print_failures(&log);
     }

@@ -13,8 +13,8 @@ use crate::{command, go, workspace};
 
 /// What `kubectl version` says. The version in `tests/cluster/kube1/go.mod` is the same.
 const KUBERNETES_VERSION: &str = "1.34.4";
-/// The language version that the modules ask for.
-const GO_MINOR: u32 = 24;
+/// The language version that the newest of the modules asks for.
+const GO_MINOR: u32 = 26;
 /// What `kube1` is called as.
 const KUBE1_NAMES: [&str; 7] = [
     "etcd",
@@ -32,6 +32,8 @@ pub(super) struct Programs {
     /// A folder with one name for each program of Kubernetes.
     pub(super) kubernetes: PathBuf,
     pub(super) images: Vec<PathBuf>,
+    /// The CRDs of the Gateway API, experimental kinds too.
+    pub(super) gateway_api: PathBuf,
 }
 
 impl Programs {
@@ -50,7 +52,19 @@ struct Module {
 
 const KUBE1: Module = Module { name: "kube1", takes: "about 12 minutes of CPU time", link_flags: stamped };
 const COREDNS: Module = Module { name: "coredns", takes: "a minute or two", link_flags: stripped };
+/// No program: manifests.
+const GATEWAY_API: Module = Module { name: "gateway-api", takes: "a download", link_flags: String::new };
 const POD: Module = Module { name: "pod", takes: "some seconds", link_flags: stripped };
+
+/// True when nothing has to be built for a cluster.
+pub(super) fn are_built() -> anyhow::Result<bool> {
+    for module in [KUBE1, COREDNS, POD] {
+        if !module.folder()?.join(module.name).is_file() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
 
 /// Builds what is missing. `install` gets Go too.
 pub(super) fn build(install: bool) -> anyhow::Result<Programs> {
@@ -69,7 +83,7 @@ pub(super) fn build(install: bool) -> anyhow::Result<Programs> {
         // It is what it is called as.
         image(&pod, "pod", "pause")?,
     ];
-    Ok(Programs { kubernetes, images })
+    Ok(Programs { kubernetes, images, gateway_api: gateway_api(install)? })
 }
 
 impl Module {
@@ -77,10 +91,10 @@ impl Module {
         workspace::root().join("tests/cluster").join(self.name)
     }
 
-    /// Where it stands when it is built from these sources.
-    fn program(&self) -> anyhow::Result<PathBuf> {
+    /// Where that stands which is made of these sources.
+    fn folder(&self) -> anyhow::Result<PathBuf> {
         let key = format!("{}-{}", self.name, self.key()?);
-        Ok(workspace::cache_dir().join("cluster").join(key).join(self.name))
+        Ok(workspace::cache_dir().join("cluster").join(key))
     }
 
     /// Changes with anything that the program is made of.
@@ -100,8 +114,15 @@ impl Module {
         Ok(oci::hex(&hash.finalize()[..8]))
     }
 
+    /// In the folder of the sources.
+    fn go(&self, install: bool) -> anyhow::Result<Command> {
+        let mut go = Command::new(go::at_least(GO_MINOR, install)?);
+        go.current_dir(self.sources()).env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "local");
+        Ok(go)
+    }
+
     fn build(&self, install: bool) -> anyhow::Result<PathBuf> {
-        let program = self.program()?;
+        let program = self.folder()?.join(self.name);
         if program.is_file() {
             return Ok(program);
         }
@@ -139,6 +160,33 @@ fn stamped() -> String {
     };
     let stamps = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"].map(stamp);
     stripped() + &stamps.concat()
+}
+
+/// The CRDs in one file, from the module that they are published in.
+fn gateway_api(install: bool) -> anyhow::Result<PathBuf> {
+    let file = GATEWAY_API.folder()?.join("experimental.yaml");
+    if file.is_file() {
+        return Ok(file);
+    }
+    let mut go = GATEWAY_API.go(install)?;
+    let says = command::output(go.args(["mod", "download", "-json", "sigs.k8s.io/gateway-api"]));
+    let says = says.context("cannot download the CRDs of the Gateway API")?;
+    let says: serde_json::Value = serde_json::from_str(&says).context("go mod download -json")?;
+    let dir = says["Dir"].as_str().context("go mod download says no folder")?;
+    let dir = Path::new(dir).join("config/crd/experimental");
+    let entries = std::fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    // There is a kustomization beside them, which is no CRD.
+    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("gateway")));
+    paths.sort();
+    let mut all = String::new();
+    for path in paths {
+        all.push_str("---\n");
+        all.push_str(&std::fs::read_to_string(&path)?);
+    }
+    std::fs::create_dir_all(file.parent().unwrap_or(&file)).context("cannot make a folder for the CRDs")?;
+    std::fs::write(&file, all).context("cannot write the CRDs")?;
+    Ok(file)
 }
 
 /// The archive of `localhost/NAME:test`, beside its program.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::h2spec;
 use super::outcome::{self, Outcome};
+use crate::cluster::Access;
 use crate::{command, workspace};
 
 /// One test program.
@@ -78,8 +79,16 @@ fn programs_of(messages: &str) -> Vec<Program> {
 
 impl Program {
     /// As cargo would run it: in its package, with its package's variables.
-    fn command(&self, filter: Option<&str>) -> Command {
-        let mut command = Command::new(&self.path);
+    fn command(&self, filter: Option<&str>, cluster: Option<&Access>) -> Command {
+        let mut command = match cluster.and_then(|cluster| cluster.netns.as_ref()) {
+            Some(netns) => {
+                let mut nsenter = Command::new("nsenter");
+                nsenter.arg(format!("--net={}", netns.display())).arg(&self.path);
+                nsenter
+            }
+            None => Command::new(&self.path),
+        };
+        command.envs(cluster.into_iter().flat_map(|cluster| cluster.variables.iter().cloned()));
         command.current_dir(&self.package_dir).env("CARGO_MANIFEST_DIR", &self.package_dir).args(filter);
         let h2spec = h2spec::program();
         if h2spec.is_file() {
@@ -90,17 +99,18 @@ impl Program {
 
     /// How many tests the filter leaves.
     pub(super) fn count(&self, filter: Option<&str>) -> anyhow::Result<usize> {
-        let listing = command::output(self.command(filter).arg("--list"));
+        let listing = command::output(self.command(filter, None).arg("--list"));
         let listing =
             listing.with_context(|| format!("`{}` does not list its tests", self.path.display()))?;
         Ok(listing.lines().filter(|line| line.ends_with(": test")).count())
     }
 
-    /// Runs it with its output in `log`, at most for `time_max`.
+    /// Runs it with its output in `log`, at most for `time_max`; with a cluster when it needs one.
     pub(super) fn run(
         &self,
         filter: Option<&str>,
         serial: bool,
+        cluster: Option<&Access>,
         log: &Path,
         time_max: Duration,
     ) -> anyhow::Result<Outcome> {
@@ -109,7 +119,7 @@ impl Program {
             File::create(log)
         };
         let file = make().with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = self.command(filter);
+        let mut command = self.command(filter, cluster);
         command.arg("--show-output").stdin(Stdio::null());
         command.stdout(file.try_clone()?).stderr(file);
         if serial {

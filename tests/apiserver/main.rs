@@ -1,0 +1,6 @@
+//! Weir and a real API server, with etcd behind it and nothing else: no controllers, no nodes.
+//!
+//! `cargo xtask test --ring apiserver` starts one; WEIR_KUBECONFIG names another.
+
+mod manifests;
+mod outage;
