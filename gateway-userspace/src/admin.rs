@@ -8,7 +8,7 @@ pub mod server;
 mod clusters;
 mod config_dump;
 mod explain;
-mod health;
+pub(crate) mod health;
 mod metrics;
 mod query;
 mod status;

@@ -6,6 +6,7 @@
 pub mod admin_client;
 pub mod check;
 pub mod cleanup;
+pub mod controller;
 pub mod explain;
 pub mod hold;
 pub mod output;
@@ -53,6 +54,7 @@ enum Verb {
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Cleanup(cleanup::CleanupArgs),
+    Controller(Box<controller::ControllerArgs>),
     #[command(hide = true)]
     Hold(hold::HoldArgs),
     Version(version::VersionArgs),
@@ -133,6 +135,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Cleanup(args) => cleanup::run(&args),
+        Verb::Controller(args) => controller::run(*args),
         Verb::Version(args) => version::run(&args),
     };
     match done {

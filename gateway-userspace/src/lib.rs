@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod capture;
 pub mod cli;
 pub mod control;
+pub mod controller;
 pub mod drain;
 pub mod ebpf;
 pub mod explain;

@@ -8,6 +8,14 @@ pub const EXPLAIN_VERDICTS_MAX: usize = 32;
 /// TLVs of one PROXY protocol header, bytes.
 pub const PROXY_PROTOCOL_TLV_BYTES_MAX: usize = 1024;
 
+/// Message of one condition in a status, characters. The API allows 32,768, but a Gateway has up to 260
+/// conditions, and an object no more than 1.5 MiB.
+pub const STATUS_MESSAGE_CHARS_MAX: usize = 2048;
+
+/// Endpoints of one EndpointSlice that the controller keeps. The API allows 1,000; a change sends the
+/// whole slice to every node.
+pub const SLICE_ENDPOINTS_MAX: usize = 100;
+
 /// Limits of the data plane and of what surrounds it. `Default` is the safe one.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -226,6 +234,39 @@ impl Default for Limits {
             config_burst_max: Duration::from_millis(20),
             config_poll_interval: Duration::from_secs(5),
             api: ApiLimits::default(),
+        }
+    }
+}
+
+/// Pace of `weir controller`.
+#[derive(Debug, Clone)]
+pub struct ControllerLimits {
+    /// Objects that are looked at to be written, per second.
+    pub writes_per_second: u32,
+    /// As many at once after a rest.
+    pub writes_burst: u32,
+    /// Wait after a write that failed, or that another writer undid; doubles each time.
+    pub write_retry: Duration,
+    /// The longest such wait.
+    pub write_retry_max: Duration,
+    /// How long the record of the election must rest before another controller takes it.
+    pub lease_duration: Duration,
+    /// How long after its last renewal a controller goes on leading. Less than `lease_duration`.
+    pub lease_renew_deadline: Duration,
+    /// Between two renewals, or two looks at the record.
+    pub lease_retry: Duration,
+}
+
+impl Default for ControllerLimits {
+    fn default() -> Self {
+        Self {
+            writes_per_second: 50,
+            writes_burst: 100,
+            write_retry: Duration::from_millis(500),
+            write_retry_max: Duration::from_secs(300),
+            lease_duration: Duration::from_secs(15),
+            lease_renew_deadline: Duration::from_secs(10),
+            lease_retry: Duration::from_secs(2),
         }
     }
 }

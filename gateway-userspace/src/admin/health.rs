@@ -6,13 +6,17 @@ use super::AdminState;
 use super::server::Answer;
 
 /// Alive is who answers.
-pub(super) fn livez() -> Answer {
+pub(crate) fn livez() -> Answer {
     Answer::text(StatusCode::OK, "ok\n".to_owned())
 }
 
 /// 503 names what is missing, one a line.
 pub(super) fn readyz(state: &dyn AdminState) -> Answer {
-    let pending = state.pending();
+    readiness(&state.pending())
+}
+
+/// The same for a process that says itself what it waits for.
+pub(crate) fn readiness(pending: &[&'static str]) -> Answer {
     if pending.is_empty() {
         return Answer::text(StatusCode::OK, "ok\n".to_owned());
     }

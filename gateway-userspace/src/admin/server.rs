@@ -63,18 +63,30 @@ impl Accept for tokio::net::TcpListener {
     }
 }
 
+/// Those who answer.
+pub trait Pages: Send + Sync + 'static {
+    /// The answer to one request.
+    fn page(&self, request: &Request<Incoming>, access: Access) -> Answer;
+}
+
+impl Pages for Arc<dyn AdminState> {
+    fn page(&self, request: &Request<Incoming>, access: Access) -> Answer {
+        answer(request, &**self, access)
+    }
+}
+
 /// A page.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) content_type: &'static str,
-    pub(super) body: String,
+pub struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: String,
     /// Something is not as the user asked: said in a header, for exit codes.
-    pub(super) findings: bool,
+    pub(crate) findings: bool,
 }
 
 impl Answer {
-    pub(super) fn text(status: StatusCode, body: String) -> Self {
+    pub(crate) fn text(status: StatusCode, body: String) -> Self {
         Self { status, content_type: "text/plain; charset=utf-8", body, findings: false }
     }
 
@@ -82,7 +94,7 @@ impl Answer {
         Self::json_with(StatusCode::OK, value)
     }
 
-    pub(super) fn error(status: StatusCode, message: &str) -> Self {
+    pub(crate) fn error(status: StatusCode, message: &str) -> Self {
         Self::json_with(status, &serde_json::json!({ "error": message }))
     }
 
@@ -100,8 +112,13 @@ struct Silent {
     asked: Arc<AtomicBool>,
 }
 
-/// Serves until the future is dropped.
+/// Serves the gateway's pages until the future is dropped.
 pub async fn serve(listener: impl Accept, state: Arc<dyn AdminState>, access: Access) {
+    serve_pages(listener, Arc::new(state), access).await;
+}
+
+/// Serves until the future is dropped.
+pub async fn serve_pages(listener: impl Accept, pages: Arc<impl Pages>, access: Access) {
     let mut connections = JoinSet::new();
     let mut silent: VecDeque<Silent> = VecDeque::new();
     loop {
@@ -123,7 +140,7 @@ pub async fn serve(listener: impl Accept, state: Arc<dyn AdminState>, access: Ac
             }
         };
         let asked = Arc::new(AtomicBool::new(false));
-        let connection = connection(stream, Arc::clone(&state), access, Arc::clone(&asked));
+        let connection = connection(stream, Arc::clone(&pages), access, Arc::clone(&asked));
         let task = connections.spawn(tokio::time::timeout(CONNECTION_TIMEOUT, connection));
         silent.push_back(Silent { task, asked });
     }
@@ -131,13 +148,13 @@ pub async fn serve(listener: impl Accept, state: Arc<dyn AdminState>, access: Ac
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    state: Arc<dyn AdminState>,
+    pages: Arc<impl Pages>,
     access: Access,
     asked: Arc<AtomicBool>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
-        let answer = answer(&request, &*state, access);
+        let answer = pages.page(&request, access);
         async move { Ok::<_, Infallible>(response(answer)) }
     });
     let served = hyper::server::conn::http1::Builder::new()

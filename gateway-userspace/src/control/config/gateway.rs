@@ -61,7 +61,7 @@ pub struct GatewaySpec {
     /// Addresses to bind; all of this host when empty.
     #[serde(default)]
     pub addresses: Vec<GatewayAddress>,
-    /// Parameters; labels and annotations of it mean nothing here.
+    /// What is said of the objects that are made for the Gateway.
     pub infrastructure: Option<Infrastructure>,
     /// ListenerSets are not supported.
     pub allowed_listeners: Option<Presence>,
@@ -75,10 +75,12 @@ pub struct GatewaySpec {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Infrastructure {
-    /// Not read.
-    pub labels: Option<Presence>,
-    /// Not read.
-    pub annotations: Option<Presence>,
+    /// Labels of the objects that a cluster's controller makes for the Gateway. Nothing elsewhere.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of them.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     /// Weir has no parameters: a reference is refused.
     pub parameters_ref: Option<ParametersRef>,
 }

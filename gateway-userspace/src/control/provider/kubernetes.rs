@@ -61,7 +61,7 @@ pub enum StartError {
 /// What is followed, and where it is kept.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The node whose pods are followed.
+    /// The node whose pods are followed. Empty for a controller, which follows no node, and no endpoints.
     pub node_name: String,
     /// The folder of the file that keeps what is known; nothing is kept without one.
     pub state_dir: Option<PathBuf>,
@@ -148,6 +148,10 @@ async fn follow(client: kube::Client, settings: &Settings, (desired, pods, fresh
     // Kinds that every API server has need no discovery; their senders are kept all the same.
     let mut fixed = Vec::new();
     for source in Source::ALL {
+        if settings.node_name.is_empty() && source.only_for_nodes() {
+            common.hub.borrow_mut().absent(source);
+            continue;
+        }
         let served = source.fixed_version().map_or(Served::Unknown, Served::In);
         let (sender, receiver) = watch::channel(served);
         match served {

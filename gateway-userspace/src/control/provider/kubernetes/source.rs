@@ -107,6 +107,11 @@ impl Source {
         matches!(self, Self::Namespaces | Self::Node)
     }
 
+    /// What only a process that serves traffic needs.
+    pub(super) const fn only_for_nodes(self) -> bool {
+        matches!(self, Self::EndpointSlices | Self::Pods | Self::Node)
+    }
+
     /// The selection that makes it this node's own.
     pub(super) fn field_selector(self, node: &str) -> Option<String> {
         match self {

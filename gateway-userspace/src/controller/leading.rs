@@ -1,0 +1,223 @@
+//! What the leader does: follows what is desired and what is there, and writes the difference.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use super::exposure::ServiceType;
+use super::follow::Events;
+use super::meters::Meters;
+use super::plan::{Facts, Wanted, Write, content};
+use super::schedule::{Pace, Schedule};
+use super::seen::{Event, Known, Source};
+use super::slices::MANAGED_BY;
+use super::write::{WriteError, Writer, Written};
+use crate::control::config::meta::ObjectKey;
+use crate::control::config::resources::{Kind, ObjectId};
+use crate::control::provider::Desired;
+use crate::control::{Control, NoKernel};
+use crate::limits::{ControllerLimits, Limits};
+
+/// What the leader must know of its surroundings.
+pub struct Surroundings {
+    /// The desired state.
+    pub desired: watch::Receiver<Desired>,
+    /// True once every kind of it is known.
+    pub is_complete: Box<dyn Fn() -> bool>,
+    /// Type of the Services of Gateways where nothing else is said.
+    pub service_type: ServiceType,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+    /// The limits of everything.
+    pub limits: Arc<Limits>,
+    /// How fast and how often it writes.
+    pub pace: ControllerLimits,
+}
+
+/// The leader at work.
+pub struct Leading {
+    around: Surroundings,
+    control: Control,
+    current: Desired,
+    wanted: Wanted,
+    known: Known,
+    schedule: Schedule<ObjectId>,
+    writer: Writer,
+}
+
+impl Leading {
+    /// Begins with nothing known.
+    pub fn new(around: Surroundings, writer: Writer) -> Self {
+        let limits = &around.pace;
+        let pace = Pace {
+            writes_per_second: limits.writes_per_second,
+            burst: limits.writes_burst,
+            retry: limits.write_retry,
+            retry_max: limits.write_retry_max,
+        };
+        Self {
+            control: Control::new(Arc::default(), Box::new(NoKernel), &around.limits),
+            schedule: Schedule::new(pace, Instant::now()),
+            current: Desired::default(),
+            wanted: Wanted::default(),
+            known: Known::default(),
+            around,
+            writer,
+        }
+    }
+
+    /// Works for as long as it is polled, or until the desired state is no longer followed.
+    pub async fn run(mut self, mut events: Events) {
+        let first = self.around.desired.borrow_and_update().clone();
+        if !first.set.is_empty() {
+            self.apply(first);
+        }
+        let mut not_before = Instant::now();
+        loop {
+            self.around.meters.waiting(self.schedule.waiting());
+            let due = self.schedule.next_due().map(|due| due.max(not_before));
+            let next = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = self.around.desired.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let desired = self.around.desired.borrow_and_update().clone();
+                    self.apply(desired);
+                }
+                event = events.recv() => {
+                    let Some((source, event)) = event else { return };
+                    self.observe(source, event);
+                }
+                () = next => match self.schedule.take_write(Instant::now()) {
+                    Ok(()) => self.work().await,
+                    Err(later) => not_before = later,
+                },
+            }
+        }
+    }
+
+    fn apply(&mut self, desired: Desired) {
+        self.current = desired.clone();
+        let applied = self.control.apply_logged(desired);
+        let wanted = Wanted::new(applied.report);
+        let now = Instant::now();
+        for id in wanted.changes_since(&self.wanted) {
+            self.schedule.mark(id, now);
+        }
+        self.wanted = wanted;
+    }
+
+    fn observe(&mut self, source: Source, event: Event) {
+        let completes = matches!(event, Event::Complete);
+        let (before, now) = (self.known.is_complete(source), Instant::now());
+        let changed = self.known.take(source, event);
+        match source {
+            Source::GatewayClasses => self.mark(Kind::GatewayClass, changed),
+            Source::Gateways => self.mark(Kind::Gateway, changed),
+            Source::HttpRoutes => self.mark(Kind::HttpRoute, changed),
+            Source::GrpcRoutes => self.mark(Kind::GrpcRoute, changed),
+            Source::Services | Source::EndpointSlices | Source::NodePods if !changed.is_empty() => {
+                // Which Gateway they belong to may be what has changed.
+                self.mark_gateways(source, &changed, now);
+            }
+            _ => {}
+        }
+        if completes && !before {
+            debug!(kind = source.plural(), "known");
+            self.wanted.gateways().for_each(|id| self.schedule.mark(id.clone(), now));
+        }
+    }
+
+    fn mark(&mut self, kind: Kind, keys: Vec<ObjectKey>) {
+        let now = Instant::now();
+        for key in keys {
+            self.schedule.mark(ObjectId { kind, key }, now);
+        }
+    }
+
+    fn mark_gateways(&mut self, source: Source, changed: &[ObjectKey], now: Instant) {
+        let near = |id: &&ObjectId| {
+            source == Source::NodePods || changed.iter().any(|key| key.namespace == id.key.namespace)
+        };
+        self.wanted.gateways().filter(near).for_each(|id| self.schedule.mark(id.clone(), now));
+    }
+
+    /// Looks at what is due, and writes what differs.
+    async fn work(&mut self) {
+        let Some(id) = self.schedule.next(Instant::now()) else { return };
+        // The API's times have no fractions.
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let facts = Facts {
+            set: &self.current.set,
+            wanted: &self.wanted,
+            known: &self.known,
+            complete: (self.around.is_complete)(),
+            service_type: self.around.service_type,
+            now: &now,
+        };
+        let writes = facts.plan(&id);
+        if writes.is_empty() {
+            return;
+        }
+        let mut written = Vec::new();
+        for write in writes {
+            // A Gateway's status follows what its Service has become, not what it was.
+            let waits = matches!(write, Write::Status { .. }) && !written.is_empty();
+            if waits {
+                self.schedule.mark(id.clone(), Instant::now());
+                break;
+            }
+            if !self.write(&id, &write).await {
+                return;
+            }
+            written.push(write);
+        }
+        if self.schedule.wrote(&id, content(&written), Instant::now()) {
+            self.around.meters.contended();
+            warn!(object = %id, "another writer undoes what is written here, as another {MANAGED_BY} would: written ever more rarely");
+        }
+    }
+
+    /// One write; false when the object is to be looked at later.
+    async fn write(&mut self, id: &ObjectId, write: &Write) -> bool {
+        let source = write.source();
+        let answer = self.writer.write(write).await;
+        self.around.meters.wrote(source, answer.as_ref().map(|_| ()));
+        match answer {
+            Ok(Written::Is(seen)) => self.known.wrote(source, write.key(), seen),
+            Ok(Written::Deleted) => {
+                self.known.take(source, Event::Gone(write.key().clone()));
+                info!(kind = source.plural(), name = %write.key(), "deleted: nobody needs it any more");
+            }
+            Ok(Written::Foreign(seen)) => {
+                self.known.wrote(source, write.key(), seen);
+                warn!(kind = source.plural(), name = %write.key(), "it is another's, and left alone");
+                self.schedule.mark(id.clone(), Instant::now());
+            }
+            Err(WriteError::Gone) if matches!(write, Write::Status { .. }) => {
+                self.schedule.forget(id);
+                return false;
+            }
+            Err(error) => {
+                if matches!(error, WriteError::Conflict) {
+                    debug!(object = %id, "{error}");
+                } else {
+                    warn!(object = %id, kind = source.plural(), "not written: {error}");
+                }
+                self.schedule.failed(id.clone(), Instant::now());
+                return false;
+            }
+        }
+        true
+    }
+}
