@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod chart;
 mod cluster;
 mod command;
 mod datapath;
@@ -35,6 +36,7 @@ struct Xtask {
 enum Command {
     Bench(bench::Options),
     Build(build::Options),
+    Chart(chart::Options),
     Cluster(cluster::Options),
     Demo(demo::Options),
     Fuzz(fuzz::Options),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let good = match Xtask::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::Build(options) => build::run(&options).map(|()| true),
+        Command::Chart(options) => chart::run(&options),
         Command::Cluster(options) => cluster::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

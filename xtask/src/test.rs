@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use crate::chart::{self, Checked};
 use crate::cluster::Access;
 use crate::{command, datapath, tidy, workspace};
 use outcome::Outcome;
@@ -18,7 +19,7 @@ use program::Program;
 
 /// Run the checks and tests, ring by ring.
 ///
-/// tidy and fmt and clippy look at the source; unit, fuzz and loopback need no privilege; netns and ebpf are run as root,
+/// tidy and fmt and clippy look at the source, chart at the Helm charts; unit, fuzz and loopback need no privilege; netns and ebpf are run as root,
 /// because they make network namespaces and load the datapath into this kernel; apiserver and cluster start a real Kubernetes,
 /// which is built first (about 12 minutes of CPU time, once for this user), or use the one of WEIR_KUBECONFIG. A ring that cannot run here says why and
 /// its tests count as skipped; with CI=true that is a failure, and what is missing is installed first.
@@ -43,6 +44,8 @@ enum Ring {
     Fmt,
     /// The compiler's and clippy's warnings.
     Clippy,
+    /// The Helm charts.
+    Chart,
     /// Each module by itself, and the golden cases of compile.
     Unit,
     /// The fuzz targets on their seeds and on damaged copies of them; `cargo xtask fuzz` goes on from there.
@@ -60,10 +63,11 @@ enum Ring {
 }
 
 impl Ring {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Tidy,
         Self::Fmt,
         Self::Clippy,
+        Self::Chart,
         Self::Unit,
         Self::Fuzz,
         Self::Loopback,
@@ -78,6 +82,7 @@ impl Ring {
             Self::Tidy => "tidy",
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
+            Self::Chart => "chart",
             Self::Unit => "unit",
             Self::Fuzz => "fuzz",
             Self::Loopback => "loopback",
@@ -90,7 +95,7 @@ impl Ring {
 
     /// True for the rings that look at the source and run no test program.
     const fn is_static(self) -> bool {
-        matches!(self, Self::Tidy | Self::Fmt | Self::Clippy)
+        matches!(self, Self::Tidy | Self::Fmt | Self::Clippy | Self::Chart)
     }
 
     const fn needs_root(self) -> bool {
@@ -133,6 +138,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let why_not = if needs_object { prepare(install)? } else { None };
     if rings.contains(&Ring::Clippy) {
         total.add(&run_static(Ring::Clippy)?);
+    }
+    if rings.contains(&Ring::Chart) {
+        total.add(&run_chart(install)?);
     }
     if rings.contains(&Ring::Loopback) {
         h2spec::prepare(install)?;
@@ -198,6 +206,20 @@ fn run_static(ring: Ring) -> anyhow::Result<Outcome> {
     };
     outcome.took = begun.elapsed();
     println!("{}", outcome.line(ring.name()));
+    Ok(outcome)
+}
+
+fn run_chart(install: bool) -> anyhow::Result<Outcome> {
+    let begun = Instant::now();
+    let mut outcome = match chart::check(install, false)? {
+        Checked::Ran { passed, failed } => Outcome { passed, failed, ..Outcome::default() },
+        Checked::Skipped { checks, why } => Outcome::skipped(checks, &why),
+    };
+    outcome.took = begun.elapsed();
+    println!("{}", outcome.line(Ring::Chart.name()));
+    for why in &outcome.reasons {
+        println!("            skipped: {why}");
+    }
     Ok(outcome)
 }
 
