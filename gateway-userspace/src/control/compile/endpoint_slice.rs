@@ -1,6 +1,7 @@
 //! Pure: what of one EndpointSlice can be used, and what is refused and why.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::annotation;
 use super::conditions::Subject;
@@ -160,7 +161,7 @@ fn refused(subject: &Subject, index: usize, ip: IpAddr, why: &Refusal) -> Diagno
 }
 
 fn bad_address(subject: &Subject, index: usize, kind: AddressType, endpoint: &SliceEndpoint) -> Diagnostic {
-    let text = endpoint.addresses.first().map(String::as_str).unwrap_or_default();
+    let text = endpoint.addresses.first().map(AsRef::as_ref).unwrap_or_default();
     let family = if kind == AddressType::IPv4 { "IPv4" } else { "IPv6" };
     subject
         .warning(Code::BadEndpoint)
@@ -180,7 +181,7 @@ fn hints(service: &Service, endpoint: &SliceEndpoint, is_file: bool, locality: &
         };
     }
     let prefers = service.spec.distribution().filter(|_| is_file);
-    let known = |name: &'_ Option<String>| name.clone().filter(|name| !name.is_empty());
+    let known = |name: &Option<Arc<str>>| name.clone().filter(|name| !name.is_empty());
     let own_node = known(&endpoint.node_name).filter(|_| prefers == Some(Distribution::SameNode));
     let own_zone = known(&endpoint.zone).filter(|_| prefers.is_some());
     Hints { nodes: Hint::of(own_node.as_deref(), node), zones: Hint::of(own_zone.as_deref(), zone) }

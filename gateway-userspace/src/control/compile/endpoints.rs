@@ -30,10 +30,10 @@ pub(super) fn of_service(
     let slices: Vec<Slice<'_>> =
         slices.iter().filter_map(|(key, entry)| Slice::read(service, key, entry, ground, findings)).collect();
     let subject = Subject::new(Kind::Service, key, entry, &service.metadata);
-    let mut texts = Texts::default();
+    let nothing: Arc<str> = "".into();
     let mut sets = Vec::new();
     for (index, port) in tcp_ports(service) {
-        let set = of_port(service, port, &slices, ground.locality, &mut texts);
+        let set = of_port(service, port, &slices, ground.locality, &nothing);
         if !set.endpoints.iter().any(Endpoint::is_active) && !is_external_name(service) {
             findings.push(no_endpoints(&subject, index, port, &slices, slice_count, &set));
         }
@@ -47,7 +47,7 @@ fn of_port(
     port: &ServicePort,
     slices: &[Slice<'_>],
     locality: &Locality,
-    texts: &mut Texts,
+    nothing: &Arc<str>,
 ) -> EndpointSet {
     let mut by_address: BTreeMap<SocketAddr, (Endpoint, Hints)> = BTreeMap::new();
     for slice in slices {
@@ -56,7 +56,7 @@ fn of_port(
             let new = Endpoint {
                 address: SocketAddr::new(usable.ip, number),
                 weight: slice.weight,
-                ..describe(service, usable.object, locality, texts)
+                ..describe(service, usable.object, locality, nothing)
             };
             match by_address.get(&new.address) {
                 // In two slices while one moves to the other: the better word counts.
@@ -132,7 +132,12 @@ pub(super) fn is_tcp(protocol: Option<&str>) -> bool {
 }
 
 /// Everything but the address and weight, with the API's meaning of absent conditions.
-fn describe(service: &Service, endpoint: &SliceEndpoint, locality: &Locality, texts: &mut Texts) -> Endpoint {
+fn describe(
+    service: &Service,
+    endpoint: &SliceEndpoint,
+    locality: &Locality,
+    nothing: &Arc<str>,
+) -> Endpoint {
     let conditions = &endpoint.conditions;
     let all = service.spec.publish_not_ready_addresses;
     let ready = all || conditions.ready.unwrap_or(true);
@@ -149,26 +154,11 @@ fn describe(service: &Service, endpoint: &SliceEndpoint, locality: &Locality, te
         serving: all || conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         weight: 1,
-        target: target.map_or_else(|| texts.get(""), Into::into),
-        node: texts.get(endpoint.node_name.as_deref().unwrap_or_default()),
-        zone: texts.get(endpoint.zone.as_deref().unwrap_or_default()),
+        target: target.map_or_else(|| Arc::clone(nothing), Into::into),
+        node: endpoint.node_name.clone().unwrap_or_else(|| Arc::clone(nothing)),
+        zone: endpoint.zone.clone().unwrap_or_else(|| Arc::clone(nothing)),
         local: locality.node.is_some() && endpoint.node_name.as_deref() == locality.node.as_deref(),
         preferred: true,
-    }
-}
-
-/// Nodes and zones are few: one allocation each.
-#[derive(Default)]
-struct Texts(BTreeMap<String, Arc<str>>);
-
-impl Texts {
-    fn get(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(text) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = text.into();
-        self.0.insert(text.to_owned(), Arc::clone(&new));
-        new
     }
 }
 

@@ -1,10 +1,12 @@
 //! Pure: Service, EndpointSlice and Namespace: the parts that traffic depends on.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use super::meta::ObjectMeta;
 use super::presence::Presence;
@@ -215,24 +217,24 @@ pub enum AddressType {
     Fqdn,
 }
 
-/// Endpoint of an EndpointSlice.
+/// Endpoint of an EndpointSlice. There are many: texts that repeat can be shared.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SliceEndpoint {
     /// The first one counts (they are interchangeable).
-    pub addresses: Vec<String>,
+    pub addresses: SmallVec<[Box<str>; 1]>,
     /// What it may be used for.
     pub conditions: EndpointConditions,
     /// What it is.
     pub target_ref: Option<TargetRef>,
     /// Where it runs.
-    pub node_name: Option<String>,
-    /// Where that is.
-    pub zone: Option<String>,
+    pub node_name: Option<Arc<str>>,
+    /// The zone of that.
+    pub zone: Option<Arc<str>>,
     /// Not read.
     pub hostname: Option<Presence>,
     /// Whom it is for.
-    pub hints: Option<EndpointHints>,
+    pub hints: Option<Box<EndpointHints>>,
     /// Not read.
     pub deprecated_topology: Option<Presence>,
 }
@@ -272,11 +274,11 @@ pub struct EndpointConditions {
 #[serde(default)]
 pub struct TargetRef {
     /// `Pod` as a rule.
-    pub kind: Option<String>,
+    pub kind: Option<Arc<str>>,
     /// Name.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// Namespace.
-    pub namespace: Option<String>,
+    pub namespace: Option<Arc<str>>,
     /// Not read.
     pub uid: Option<Presence>,
 }

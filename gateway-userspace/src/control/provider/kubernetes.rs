@@ -18,6 +18,7 @@ mod saved;
 pub mod source;
 mod split;
 mod state;
+mod texts;
 
 use std::cell::RefCell;
 use std::io;
@@ -189,10 +190,10 @@ async fn restore(file: &StateFile, hub: &RefCell<Hub>) {
     let reader = file.clone();
     let read = spawn_blocking(move || reader.read()).await.unwrap_or_else(|error| Err(error.to_string()));
     match read {
-        Ok(Some(saved)) => {
+        Ok(Some((saved, texts))) => {
             let age = saved.at.elapsed().unwrap_or_default();
             info!(objects = saved.set.len(), ?age, "serving what was known before the restart");
-            hub.borrow_mut().restore(saved);
+            hub.borrow_mut().restore(saved, texts);
         }
         Ok(None) => {}
         Err(error) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::message::Raw;
 use super::objects;
 use super::source::Source;
+use super::texts::Texts;
 use crate::control::config::meta::{ObjectKey, Origin};
 use crate::control::config::pod::Pod;
 use crate::control::config::resources::{Entry, Object, ObjectId, Objects, ResourceSet};
@@ -19,6 +20,7 @@ pub(super) struct Holdings {
     findings: BTreeMap<(Source, ObjectKey), Vec<Diagnostic>>,
     /// What a list that is not complete has told so far.
     listing: HashMap<Source, HashSet<ObjectKey>>,
+    texts: Texts,
 }
 
 impl Holdings {
@@ -60,9 +62,10 @@ impl Holdings {
     }
 
     /// What was known before a restart.
-    pub(super) fn restore(&mut self, set: ResourceSet, pods: Objects<Pod>) {
+    pub(super) fn restore(&mut self, set: ResourceSet, pods: Objects<Pod>, texts: Texts) {
         self.set = set;
         self.pods = pods;
+        self.texts = texts;
     }
 
     /// A list begins that will tell all objects of a kind.
@@ -91,7 +94,7 @@ impl Holdings {
 
     /// An object is as `raw` says. True when that is a change, of it or of findings.
     pub(super) fn put(&mut self, source: Source, raw: &Raw<'_>) -> bool {
-        let key = objects::key(raw);
+        let key = self.texts.key(objects::key(raw));
         if let Some(told) = self.listing.get_mut(&source) {
             told.insert(key.clone());
         }
@@ -99,7 +102,7 @@ impl Holdings {
         let (changed, mut findings) = match source.kind() {
             Some(kind) => {
                 let id = ObjectId { kind, key: key.clone() };
-                let objects::Read { object, findings } = objects::read(&id, raw);
+                let objects::Read { object, findings } = objects::read(&id, raw, &mut self.texts);
                 (object.map(|object| self.insert(&key, origin, object)), findings)
             }
             None => {

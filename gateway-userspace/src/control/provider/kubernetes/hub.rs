@@ -15,6 +15,7 @@ use super::message::{Raw, Refusal};
 use super::objects;
 use super::saved::{Saved, Versions};
 use super::source::Source;
+use super::texts::Texts;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::pod::Pod;
 use crate::control::config::resources::Objects;
@@ -82,9 +83,9 @@ impl Hub {
     }
 
     /// Takes what was known before a restart, and tells it at once.
-    pub(super) fn restore(&mut self, saved: Saved) {
+    pub(super) fn restore(&mut self, saved: Saved, texts: Texts) {
         let Saved { at, set, pods, versions, .. } = saved;
-        self.holdings.restore(set, pods);
+        self.holdings.restore(set, pods, texts);
         for source in Source::ALL {
             self.freshness.saved(source, at, self.holdings.count(source));
         }

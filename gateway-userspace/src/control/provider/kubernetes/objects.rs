@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::message::Raw;
+use super::texts::{self, Texts};
 use crate::control::config::meta::{ObjectKey, ObjectMeta};
 use crate::control::config::pod::Pod;
 use crate::control::config::resources::{Kind, Object, ObjectId};
-use crate::control::config::service::SERVICE_NAME_LABEL;
+use crate::control::config::service::{EndpointSlice, SERVICE_NAME_LABEL};
 use crate::control::config::validate;
 use crate::control::diagnostic::{Code, Diagnostic, Severity};
 use crate::control::provider::decode::{Complaint, decode};
@@ -29,16 +30,21 @@ pub(super) struct Read<T> {
 }
 
 /// Reads an object of the desired state.
-pub(super) fn read(id: &ObjectId, raw: &Raw<'_>) -> Read<Object> {
+pub(super) fn read(id: &ObjectId, raw: &Raw<'_>, texts: &mut Texts) -> Read<Object> {
     // Many, and their shape is the server's: read straight from the text. What that cannot read, and
     // what a user may have written wrong, is read again in a way that can say where.
     let quick = match id.kind {
-        Kind::Service => quick(raw, id.kind, validate::service, |o| &mut o.metadata, Object::Service),
-        Kind::EndpointSlice => {
-            quick(raw, id.kind, validate::nothing, |o| &mut o.metadata, Object::EndpointSlice)
+        Kind::Service => {
+            quick(raw, id.kind, validate::service, |o| &mut o.metadata, texts::shrink, Object::Service)
         }
-        Kind::Namespace => quick(raw, id.kind, validate::nothing, |o| &mut o.metadata, Object::Namespace),
-        Kind::Node => quick(raw, id.kind, validate::nothing, |o| &mut o.metadata, Object::Node),
+        Kind::EndpointSlice => {
+            let keep = |slice: &mut EndpointSlice| texts.slice(slice);
+            quick(raw, id.kind, validate::nothing, |o| &mut o.metadata, keep, Object::EndpointSlice)
+        }
+        Kind::Namespace => {
+            quick(raw, id.kind, validate::nothing, |o| &mut o.metadata, |_| (), Object::Namespace)
+        }
+        Kind::Node => quick(raw, id.kind, validate::nothing, |o| &mut o.metadata, |_| (), Object::Node),
         _ => None,
     };
     if quick.is_some() {
@@ -85,6 +91,7 @@ fn quick<T: DeserializeOwned>(
     kind: Kind,
     validate: fn(&T) -> Vec<validate::Violation>,
     metadata: fn(&mut T) -> &mut ObjectMeta,
+    keep: impl FnOnce(&mut T),
     wrap: fn(Arc<T>) -> Object,
 ) -> Option<Object> {
     let mut object: T = serde_json::from_str(raw.json).ok()?;
@@ -92,6 +99,7 @@ fn quick<T: DeserializeOwned>(
         return None;
     }
     trim(metadata(&mut object), kind);
+    keep(&mut object);
     Some(wrap(Arc::new(object)))
 }
 

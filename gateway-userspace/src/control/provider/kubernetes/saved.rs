@@ -1,7 +1,7 @@
 //! Pure: what is known as lines of text, to be read after a restart while the API server is out of reach.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::source::Source;
+use super::texts::{self, Texts};
 use crate::control::config::meta::{ObjectKey, Origin};
 use crate::control::config::pod::Pod;
 use crate::control::config::resources::{Entry, Object, Objects, ResourceSet};
@@ -38,6 +39,8 @@ pub(super) enum Unusable {
     OtherNode(String),
     #[error("it has format {0}, and this version of Weir reads {FORMAT}")]
     OtherFormat(u32),
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
     #[error("it ends before its end")]
     Cut,
     #[error("line {0} cannot be read: {1}")]
@@ -122,11 +125,13 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Reads what `write` wrote for the same node.
-pub(super) fn read(text: &[u8], node: &str) -> Result<Saved, Unusable> {
-    let mut lines = text.split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
-    let (_, first) = lines.next().ok_or(Unusable::Cut)?;
-    let first: First = serde_json::from_slice(first).map_err(|e| Unusable::Line(1, e))?;
+/// Reads what `write` wrote for the same node, line by line: as a whole it is large.
+pub(super) fn read(mut text: impl BufRead, node: &str, texts: &mut Texts) -> Result<Saved, Unusable> {
+    let mut line = Vec::new();
+    if text.read_until(b'\n', &mut line)? == 0 {
+        return Err(Unusable::Cut);
+    }
+    let first: First = serde_json::from_slice(&line).map_err(|e| Unusable::Line(1, e))?;
     if first.format != FORMAT {
         return Err(Unusable::OtherFormat(first.format));
     }
@@ -142,24 +147,36 @@ pub(super) fn read(text: &[u8], node: &str) -> Result<Saved, Unusable> {
         pods: Objects::default(),
         versions: versions.filter_map(|(name, version)| Some((known(&name)?, version))).collect(),
     };
-    for (count, (index, line)) in lines.enumerate() {
-        if let Ok(Last { end }) = serde_json::from_slice(line) {
+    for count in 0.. {
+        line.clear();
+        if text.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if let Ok(Last { end }) = serde_json::from_slice(&line) {
             return if end == count { Ok(saved) } else { Err(Unusable::Cut) };
         }
-        let unreadable = |error| Unusable::Line(index + 1, error);
-        let line: RawLine<'_> = serde_json::from_slice(line).map_err(unreadable)?;
-        saved.take(&line).map_err(unreadable)?;
+        let unreadable = |error| Unusable::Line(count + 2, error);
+        let line: RawLine<'_> = serde_json::from_slice(&line).map_err(unreadable)?;
+        saved.take(&line, texts).map_err(unreadable)?;
     }
     Err(Unusable::Cut)
 }
 
 impl Saved {
-    fn take(&mut self, line: &RawLine<'_>) -> Result<(), serde_json::Error> {
+    fn take(&mut self, line: &RawLine<'_>, texts: &mut Texts) -> Result<(), serde_json::Error> {
         let object = match line.kind {
             "Namespace" => Object::Namespace(object(line)?),
             "Node" => Object::Node(object(line)?),
-            "Service" => Object::Service(object(line)?),
-            "EndpointSlice" => Object::EndpointSlice(object(line)?),
+            "Service" => {
+                let mut service = serde_json::from_str(line.object.get())?;
+                texts::shrink(&mut service);
+                Object::Service(service.into())
+            }
+            "EndpointSlice" => {
+                let mut slice = serde_json::from_str(line.object.get())?;
+                texts.slice(&mut slice);
+                Object::EndpointSlice(slice.into())
+            }
             "GatewayClass" => Object::GatewayClass(object(line)?),
             "Gateway" => Object::Gateway(object(line)?),
             "HTTPRoute" => Object::HttpRoute(object(line)?),
@@ -173,7 +190,7 @@ impl Saved {
             }
             _ => return Ok(()),
         };
-        let key = key_of(&object);
+        let key = texts.key(key_of(&object));
         self.set.insert(key, Origin::Api { resource_version: line.version }, object);
         Ok(())
     }

@@ -1,11 +1,15 @@
 //! The file that keeps what is known: written seldom, replaced as a whole, never in the way of serving.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::saved::{self, Saved, Unusable};
+use super::saved::{self, Saved};
+use super::texts::Texts;
+
+/// Of reading and writing.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Where it is.
 #[derive(Debug, Clone)]
@@ -26,13 +30,15 @@ impl StateFile {
     }
 
     /// Reads what an earlier process left. `None` where there is nothing.
-    pub(super) fn read(&self) -> Result<Option<Saved>, String> {
-        let bytes = match fs::read(self.path()) {
-            Ok(bytes) => bytes,
+    pub(super) fn read(&self) -> Result<Option<(Saved, Texts)>, String> {
+        let file = match File::open(self.path()) {
+            Ok(file) => BufReader::with_capacity(BUFFER_BYTES, file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
-        saved::read(&bytes, &self.node).map(Some).map_err(|error: Unusable| error.to_string())
+        let mut texts = Texts::default();
+        let saved = saved::read(file, &self.node, &mut texts).map_err(|error| error.to_string())?;
+        Ok(Some((saved, texts)))
     }
 
     /// Replaces it. What was there stays when this fails.
@@ -50,7 +56,7 @@ impl StateFile {
 
     fn write_to(&self, path: &Path, saved: &Saved) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        let mut out = BufWriter::with_capacity(256 * 1024, Bounded { file, left: self.bytes_max });
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, Bounded { file, left: self.bytes_max });
         saved::write(saved, &self.node, &mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.file.sync_data()
     }
