@@ -266,7 +266,7 @@ fn build(
     let limits = Arc::new(settings.limits.clone());
     let store = Arc::new(SnapshotStore::new());
     let kernel = Arc::new(Kernel::new(kernel_options(settings, held), Arc::clone(&store), drain.clone()));
-    let tables = Box::new(KernelTablesOf(Arc::clone(&kernel)));
+    let tables = Box::new(KernelTablesOf::new(Arc::clone(&kernel)));
     let mut control = Control::new(Arc::clone(&store), tables, &limits);
     control.set_place(settings.place.clone());
     let directory = Directory { names: control.names(), ..Directory::default() };
@@ -279,7 +279,7 @@ fn build(
     let captured = settings.capture == Capture::Auto;
     let pods = if captured { first.set.captured_pods.clone() } else { Objects::default() };
     let (desired_pods, _) = watch::channel(pods);
-    report.set(control.apply_logged(first).report);
+    report.set(control.apply_logged(&first).report);
 
     let destinations = Arc::new(kernel.destinations());
     let sockets = Arc::new(NetnsSockets { descriptors_max: limits.descriptors_usable_upstream() });
@@ -335,7 +335,7 @@ impl Follow {
     fn apply(&mut self, desired: Desired, parts: &Parts) {
         let noticed = Instant::now();
         let pods = desired.set.captured_pods.clone();
-        parts.report.set(self.control.apply_logged(desired).report);
+        parts.report.set(self.control.apply_logged(&desired).report);
         self.compare_ports(parts);
         if self.captured {
             self.desired_pods.send_replace(pods);

@@ -7,6 +7,7 @@
 pub mod compile;
 pub mod config;
 pub mod diagnostic;
+pub mod finding;
 pub mod provider;
 pub mod render;
 pub mod report;
@@ -19,10 +20,9 @@ use std::time::Instant;
 
 use tracing::{error, info, warn};
 
-use self::compile::{Compiled, EndpointIndex, Interned, Place, compile};
-use self::config::meta::ObjectKey;
-use self::config::resources::ResourceSet;
+use self::compile::{Compiled, Compiler, Place};
 use self::diagnostic::{Diagnostic, Severity};
+use self::finding::Findings;
 use self::provider::Desired;
 use self::provider::file::{self, FolderError};
 use self::report::StatusReport;
@@ -34,8 +34,8 @@ use crate::snapshot::store::SnapshotStore;
 
 /// The kernel's share of a snapshot. Calls return when the kernel has it.
 pub trait KernelSink: Send {
-    /// Everything may differ. What is added must be there before what is removed goes.
-    fn snapshot(&self, snapshot: &Snapshot);
+    /// `new` is served, and `old` was. What is added must be there before what is removed goes.
+    fn snapshot(&self, old: &Snapshot, new: &Snapshot);
     /// The endpoints of one cluster differ; its slot holds the new ones already.
     fn endpoints(&self, cluster: &Cluster);
 }
@@ -45,7 +45,7 @@ pub trait KernelSink: Send {
 pub struct NoKernel;
 
 impl KernelSink for NoKernel {
-    fn snapshot(&self, _: &Snapshot) {}
+    fn snapshot(&self, _: &Snapshot, _: &Snapshot) {}
     fn endpoints(&self, _: &Cluster) {}
 }
 
@@ -73,38 +73,26 @@ pub struct Applied {
 pub struct Control {
     store: Arc<SnapshotStore>,
     kernel: Box<dyn KernelSink>,
-    interned: Interned,
-    desired: Desired,
+    compiler: Compiler,
     snapshot: Arc<Snapshot>,
-    endpoints: EndpointIndex,
-    /// The report of the last compile, without findings of providers and on endpoints.
-    compiled: StatusReport,
     report: Arc<StatusReport>,
 }
 
 impl Control {
     /// Serves nothing yet.
     pub fn new(store: Arc<SnapshotStore>, kernel: Box<dyn KernelSink>, limits: &Limits) -> Self {
-        Self {
-            snapshot: store.load(),
-            store,
-            kernel,
-            interned: Interned::new(Arc::default(), limits),
-            desired: Desired::default(),
-            endpoints: EndpointIndex::default(),
-            compiled: StatusReport::default(),
-            report: Arc::default(),
-        }
+        let compiler = Compiler::new(Arc::default(), limits);
+        Self { snapshot: store.load(), store, kernel, compiler, report: Arc::default() }
     }
 
     /// Says where the gateway runs. To be called before the first `apply`.
     pub fn set_place(&mut self, place: Place) {
-        self.interned.set_place(place);
+        self.compiler.set_place(place);
     }
 
     /// The names of all numbers in snapshots and records. The same table while this lives.
     pub fn names(&self) -> Arc<Names> {
-        Arc::clone(self.interned.names())
+        Arc::clone(self.compiler.names())
     }
 
     /// The last report.
@@ -112,28 +100,42 @@ impl Control {
         Arc::clone(&self.report)
     }
 
-    /// Compiles and publishes. A change of endpoints alone costs the size of their Services.
-    pub fn apply(&mut self, desired: Desired) -> Applied {
-        let old = std::mem::replace(&mut self.desired, desired);
-        let slices = self.desired.set.endpoint_slices.changes_since(&old.set.endpoint_slices);
-        let changed = if self.snapshot.generation == 0 || !same_but_slices(&old.set, &self.desired.set) {
-            self.publish_everything();
-            Changed::Everything
-        } else if !slices.is_empty() {
-            self.publish_endpoints(&old, &slices)
-        } else {
-            // Objects may have moved within their files, and findings say where they are.
-            let compiled = compile(&self.desired.set, &mut self.interned);
-            self.compiled = compiled.report;
-            self.endpoints = compiled.endpoints;
-            self.renew_report();
-            Changed::Nothing
+    /// Compiles and publishes. Costs the size of what differs from the last desired state.
+    pub fn apply(&mut self, desired: &Desired) -> Applied {
+        let Compiled { snapshot, report, changed, .. } = self.compiler.compile(desired);
+        let mut clusters = Vec::with_capacity(changed.len());
+        for new in changed {
+            // No worker picks a removed endpoint once this returns.
+            new.cluster.endpoints.publish(Arc::new(new.endpoints));
+            clusters.push(new.cluster);
+        }
+        // The first one is published even if there is nothing in it: it says that all was read.
+        let is_first = self.snapshot.generation == 0;
+        let snapshot = snapshot.or_else(|| is_first.then(Snapshot::default));
+        let is_new = snapshot.is_some();
+        if let Some(snapshot) = snapshot {
+            self.publish(snapshot);
+        }
+        clusters.iter().for_each(|cluster| self.kernel.endpoints(cluster));
+        self.report = Arc::new(report);
+        let changed = match (is_new, clusters.is_empty()) {
+            (true, _) => Changed::Everything,
+            (false, true) => Changed::Nothing,
+            (false, false) => Changed::Endpoints(clusters.iter().map(|c| c.key.clone()).collect()),
         };
         Applied { report: self.report(), changed }
     }
 
+    fn publish(&mut self, mut snapshot: Snapshot) {
+        snapshot.generation = self.snapshot.generation + 1;
+        let old = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
+        // The proxy knows a Service before the kernel sends connects for it.
+        self.store.publish(Arc::clone(&self.snapshot));
+        self.kernel.snapshot(&old, &self.snapshot);
+    }
+
     /// `apply`, with a line in the log for what is live now and for each new finding.
-    pub fn apply_logged(&mut self, desired: Desired) -> Applied {
+    pub fn apply_logged(&mut self, desired: &Desired) -> Applied {
         let objects = desired.set.len();
         let began = Instant::now();
         let before = self.report();
@@ -148,98 +150,34 @@ impl Control {
                 info!(generation = self.snapshot.generation, objects, ?took, "configuration live");
             }
         }
-        if !Arc::ptr_eq(&before, &applied.report) {
-            log_new(&before.diagnostics, &applied.report.diagnostics);
-        }
+        log_new(&before.diagnostics, &applied.report.diagnostics);
         applied
     }
 
     /// Takes the addresses that could not be opened, and why, into the statuses of Gateways. The
     /// snapshot keeps them, for they may become free.
     pub fn set_unusable(&mut self, unusable: BTreeMap<SocketAddr, String>) -> Arc<StatusReport> {
-        if self.interned.set_unusable(unusable) {
-            self.compiled = compile(&self.desired.set, &mut self.interned).report;
-            self.renew_report();
+        if let Some(report) = self.compiler.set_unusable(unusable) {
+            self.report = Arc::new(report);
         }
         self.report()
     }
-
-    fn publish_everything(&mut self) {
-        let Compiled { mut snapshot, report, changed, endpoints } =
-            compile(&self.desired.set, &mut self.interned);
-        for new in changed {
-            new.cluster.endpoints.publish(Arc::new(new.endpoints));
-        }
-        snapshot.generation = self.snapshot.generation + 1;
-        self.snapshot = Arc::new(snapshot);
-        // The proxy knows a Service before the kernel sends connects for it.
-        self.store.publish(Arc::clone(&self.snapshot));
-        self.kernel.snapshot(&self.snapshot);
-        self.compiled = report;
-        self.endpoints = endpoints;
-        self.renew_report();
-    }
-
-    fn publish_endpoints(&mut self, old: &Desired, slices: &[ObjectKey]) -> Changed {
-        let new = &self.desired.set;
-        let mut changed = Vec::new();
-        let mut found_other = old.findings != self.desired.findings;
-        for service in self.endpoints.follow(&old.set, new, slices) {
-            let before = self.endpoints.findings_of(&service).to_vec();
-            for (port, set) in self.endpoints.refresh(new, &service) {
-                let ObjectKey { namespace, name } = service.clone();
-                let key = ClusterKey { namespace, service: name, port };
-                let Some(cluster) = self.snapshot.clusters.get(&key) else { continue };
-                if *cluster.endpoints.load() != set {
-                    // No worker picks a removed endpoint once this returns, and then the kernel.
-                    cluster.endpoints.publish(Arc::new(set));
-                    self.kernel.endpoints(cluster);
-                    changed.push(key);
-                }
-            }
-            found_other |= self.endpoints.findings_of(&service) != before;
-        }
-        if found_other {
-            self.renew_report();
-        }
-        if changed.is_empty() { Changed::Nothing } else { Changed::Endpoints(changed) }
-    }
-
-    fn renew_report(&mut self) {
-        let mut report = self.compiled.clone();
-        report.diagnostics.extend(self.endpoints.findings().cloned());
-        report.diagnostics.extend(self.desired.findings.iter().cloned());
-        report.diagnostics.sort_by(|a, b| (&a.file, a.line, a.code).cmp(&(&b.file, b.line, b.code)));
-        self.report = Arc::new(report);
-    }
 }
 
-/// True when the sets differ in nothing but EndpointSlices (and captured pods, which are no part of
-/// a snapshot).
-fn same_but_slices(old: &ResourceSet, new: &ResourceSet) -> bool {
-    new.gateway_classes.changes_since(&old.gateway_classes).is_empty()
-        && new.gateways.changes_since(&old.gateways).is_empty()
-        && new.http_routes.changes_since(&old.http_routes).is_empty()
-        && new.grpc_routes.changes_since(&old.grpc_routes).is_empty()
-        && new.reference_grants.changes_since(&old.reference_grants).is_empty()
-        && new.services.changes_since(&old.services).is_empty()
-        && new.namespaces.changes_since(&old.namespaces).is_empty()
-        && new.nodes.changes_since(&old.nodes).is_empty()
-}
-
-/// What a configuration folder would serve, without serving it: statuses, and findings with line and
-/// column of each field.
-pub fn check(folder: &Path, limits: &Limits) -> Result<StatusReport, FolderError> {
+/// Findings on what a configuration folder would serve, without serving it, with line and column of each
+/// field.
+pub fn check(folder: &Path, limits: &Limits) -> Result<Vec<Diagnostic>, FolderError> {
     let desired = file::load(folder, limits)?;
     let mut control = Control::new(Arc::default(), Box::new(NoKernel), limits);
-    let mut report = StatusReport::clone(&control.apply(desired).report);
-    file::locate(&mut report.diagnostics);
-    Ok(report)
+    let report = control.apply(&desired).report;
+    let mut findings: Vec<Diagnostic> = report.diagnostics.iter().cloned().collect();
+    file::locate(&mut findings);
+    Ok(findings)
 }
 
 /// Each finding once, when it comes.
-fn log_new(before: &[Diagnostic], now: &[Diagnostic]) {
-    for finding in now.iter().filter(|f| !before.contains(f)) {
+fn log_new(before: &Findings, now: &Findings) {
+    for finding in now.new_since(before) {
         let line = render::finding_line(finding);
         match finding.severity {
             Severity::Error => error!("{line}"),

@@ -35,7 +35,7 @@ use self::pins::{Lock, Pins};
 use self::plan::Mirror;
 use self::preflight::{Facts, Finding};
 use self::program::{Constants, Links};
-use self::tables::{KernelService, KernelTables};
+use self::tables::{KernelService, KernelTables, KernelTablesChange};
 use crate::telemetry::record::PodId;
 
 /// Where pins lie unless told otherwise.
@@ -285,6 +285,11 @@ impl Datapath {
     /// has no room for keeps its old state; the others are written, and the first error comes back.
     pub fn sync(&self, tables: &KernelTables) -> Result<SyncReport, DatapathError> {
         self.write(|inner| inner.mirror.sync(&mut inner.maps.services, tables))
+    }
+
+    /// The same for what differs; Services that `change` does not name stay as they are.
+    pub fn change(&self, change: &KernelTablesChange) -> Result<SyncReport, DatapathError> {
+        self.write(|inner| inner.mirror.change(&mut inner.maps.services, change))
     }
 
     /// Replaces the endpoints of one Service port. When it returns, no new connect is sent to an endpoint

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Regular expressions that are remembered so that routes share them, before all are forgotten.
+pub const PATTERNS_KEPT_MAX: usize = 4096;
+
 /// Matches that an explanation of a routing decision tells about.
 pub const EXPLAIN_VERDICTS_MAX: usize = 32;
 

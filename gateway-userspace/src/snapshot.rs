@@ -21,8 +21,8 @@ use cluster::ClusterTable;
 use frontend::FrontendTable;
 use listener::Listener;
 
-/// One generation of everything the data plane needs.
-#[derive(Debug, Default)]
+/// One generation of everything the data plane needs. Generations share what is the same in both.
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Counts up by one with each published snapshot; 0 is the empty one from before the first.
     pub generation: u64,
@@ -32,4 +32,13 @@ pub struct Snapshot {
     pub frontends: FrontendTable,
     /// Every Service port that a route, frontend or kernel entry may send to.
     pub clusters: ClusterTable,
+}
+
+impl Snapshot {
+    /// True when both share all that they serve from.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_listeners = self.listeners.len() == other.listeners.len()
+            && self.listeners.iter().zip(&other.listeners).all(|(a, b)| Arc::ptr_eq(a, b));
+        same_listeners && self.frontends.is_same(&other.frontends) && self.clusters.is_same(&other.clusters)
+    }
 }

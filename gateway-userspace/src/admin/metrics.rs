@@ -61,7 +61,7 @@ fn conditions(report: &StatusReport) -> Vec<ConditionCount> {
         count("Gateway", &gateway.conditions);
         gateway.listeners.iter().for_each(|listener| count("Listener", &listener.conditions));
     }
-    for route in &report.routes {
+    for route in report.routes.iter() {
         route.parents.iter().for_each(|parent| count(route.kind.as_str(), &parent.conditions));
     }
     let named = |((kind, condition, status, reason), count)| ConditionCount {

@@ -90,7 +90,7 @@ fn text(view: &StatusView<'_>) -> String {
     }
     pods(&mut lines, &view.pods);
     objects(&mut lines, view.objects);
-    diagnostics(&mut lines, &view.objects.diagnostics);
+    diagnostics(&mut lines, view.objects.diagnostics.iter());
     lines.0
 }
 
@@ -124,7 +124,7 @@ fn objects(lines: &mut Lines, report: &StatusReport) {
             lines.conditions(1, &title, &listener.conditions);
         }
     }
-    for route in &report.routes {
+    for route in report.routes.iter() {
         for parent in &route.parents {
             let title = format!(
                 "{} {}/{} on {}",
@@ -138,7 +138,7 @@ fn objects(lines: &mut Lines, report: &StatusReport) {
     }
 }
 
-fn diagnostics(lines: &mut Lines, diagnostics: &[Diagnostic]) {
+fn diagnostics<'d>(lines: &mut Lines, diagnostics: impl Iterator<Item = &'d Diagnostic>) {
     for finding in diagnostics {
         let mark = match finding.severity {
             Severity::Info => "-",

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use gateway_common::decision::Decision;
 use crate::capture::cgroup;
 use crate::control::KernelSink;
 use crate::drain::{Cause, DrainTrigger};
-use crate::ebpf::tables::{KernelService, KernelTables};
+use crate::ebpf::tables::{KernelService, KernelTables, KernelTablesChange};
 use crate::ebpf::{Beat, Datapath, DatapathError, DatapathOptions, Flows, SyncReport};
 use crate::memory;
 use crate::proxy::OriginalDestinations;
@@ -70,17 +71,35 @@ impl OriginalDestinations for Destinations {
 /// Kept in step by control. Without an open datapath there is nothing to do: it starts with the
 /// snapshot of its moment.
 #[derive(Debug)]
-pub struct KernelTablesOf(pub Arc<Kernel>);
+pub struct KernelTablesOf {
+    kernel: Arc<Kernel>,
+    /// The generation that the kernel has; 0 where that is not certain.
+    generation: AtomicU64,
+}
+
+impl KernelTablesOf {
+    /// For control.
+    pub fn new(kernel: Arc<Kernel>) -> Self {
+        Self { kernel, generation: AtomicU64::new(0) }
+    }
+}
 
 impl KernelSink for KernelTablesOf {
-    fn snapshot(&self, snapshot: &Snapshot) {
-        if let Some(datapath) = self.0.get() {
-            said(datapath.sync(&KernelTables::from_snapshot(snapshot)));
-        }
+    fn snapshot(&self, old: &Snapshot, new: &Snapshot) {
+        let Some(datapath) = self.kernel.get() else { return };
+        let has_old = old.generation > 0 && self.generation.load(Ordering::Relaxed) == old.generation;
+        let synced = match has_old {
+            true => datapath.change(&KernelTablesChange::between(old, new)),
+            false => datapath.sync(&KernelTables::from_snapshot(new)),
+        };
+        // What could not be written now is compared as a whole next time.
+        let now = if synced.is_ok() { new.generation } else { 0 };
+        self.generation.store(now, Ordering::Relaxed);
+        said(synced);
     }
 
     fn endpoints(&self, cluster: &Cluster) {
-        if let Some(datapath) = self.0.get() {
+        if let Some(datapath) = self.kernel.get() {
             said(datapath.sync_endpoints(&KernelService::from_cluster(cluster)));
         }
     }

@@ -49,9 +49,8 @@ pub fn run(args: &CheckArgs) -> Result<Verdict, Failure> {
     if !args.folder.is_dir() {
         return Err(Failure::Usage(format!("{} is no folder", args.folder.display())));
     }
-    let report =
-        control::check(&args.folder, &Limits::default()).map_err(|e| Failure::Failed(e.to_string()))?;
-    let findings = &report.diagnostics;
+    let findings =
+        &control::check(&args.folder, &Limits::default()).map_err(|e| Failure::Failed(e.to_string()))?[..];
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let checked = Checked { errors: count(Severity::Error), warnings: count(Severity::Warning), findings };
     match args.output {

@@ -108,7 +108,7 @@ pub fn statuses(report: &StatusReport, style: Style) -> String {
             object(&mut text, style, "  ", &name, &listener.conditions);
         }
     }
-    for route in &report.routes {
+    for route in report.routes.iter() {
         for parent in &route.parents {
             let name = format!("{} {}/{} → {}", route.kind, route.namespace, route.name, parent.parent_ref);
             object(&mut text, style, "", &name, &parent.conditions);

@@ -1,16 +1,18 @@
 //! Pure: what became of each object: the Gateway API's conditions, and findings.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::config::resources::Kind;
-use super::diagnostic::Diagnostic;
+use super::config::resources::{Kind, ObjectId};
+use super::finding::Findings;
+use crate::persistent::OrderedMap;
 
 /// The name by which Weir signs its statuses, and the `controllerName` of its classes.
 pub const CONTROLLER_NAME: &str = "weir.dev/gateway-controller";
 
-/// What became of everything that was desired.
+/// What became of everything that was desired. Cheap to clone but for Gateways, which are few.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusReport {
@@ -19,9 +21,62 @@ pub struct StatusReport {
     /// Gateways of those classes, by namespace and name.
     pub gateways: Vec<GatewayStatus>,
     /// Routes with a parent that Weir serves or should, by kind, namespace and name.
-    pub routes: Vec<RouteStatus>,
-    /// Findings, in the order of objects.
-    pub diagnostics: Vec<Diagnostic>,
+    pub routes: Listing<ObjectId, RouteStatus>,
+    /// Findings, by file, line and code.
+    pub diagnostics: Findings,
+}
+
+/// Many things in the order of their keys, kept so that a change costs one of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing<K, T>(OrderedMap<K, Arc<T>>);
+
+impl<K, T> Default for Listing<K, T> {
+    fn default() -> Self {
+        Self(OrderedMap::default())
+    }
+}
+
+impl<K: Ord + Clone, T: PartialEq> Listing<K, T> {
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.values().map(|item| &**item)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The one with that key.
+    pub fn get(&self, key: &K) -> Option<&T> {
+        self.0.get(key).map(|item| &**item)
+    }
+
+    /// Keys of those that are others in `old`, or in one of both only. Costs what the two do not share.
+    pub fn changes_since(&self, old: &Self) -> Vec<K> {
+        let same = |a: &Arc<T>, b: &Arc<T>| Arc::ptr_eq(a, b) || a == b;
+        self.0.changes_since(&old.0, same).into_iter().map(|(key, ..)| key.clone()).collect()
+    }
+
+    /// Adds, replaces or takes out one.
+    pub(super) fn set(&mut self, key: &K, item: Option<T>) {
+        match item {
+            Some(item) if self.get(key) == Some(&item) => {}
+            Some(item) => drop(self.0.insert(key.clone(), Arc::new(item))),
+            None => drop(self.0.remove(key)),
+        }
+    }
+}
+
+impl<K: Ord + Clone, T: PartialEq + Serialize> Serialize for Listing<K, T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 /// metav1.Condition without its time, which the writer of a status knows.

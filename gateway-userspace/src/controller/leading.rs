@@ -108,7 +108,7 @@ impl Leading {
 
     fn apply(&mut self, desired: Desired) {
         self.current = desired.clone();
-        let applied = self.control.apply_logged(desired);
+        let applied = self.control.apply_logged(&desired);
         let wanted = Wanted::new(applied.report);
         let now = Instant::now();
         for id in wanted.changes_since(&self.wanted) {

@@ -74,6 +74,7 @@ impl Write {
 #[derive(Debug, Default)]
 pub struct Wanted {
     report: Arc<StatusReport>,
+    /// Where classes and Gateways are in it.
     index: BTreeMap<ObjectId, usize>,
 }
 
@@ -90,9 +91,6 @@ impl Wanted {
         for (i, gateway) in report.gateways.iter().enumerate() {
             put(Kind::Gateway, &gateway.namespace, &gateway.name, i);
         }
-        for (i, route) in report.routes.iter().enumerate() {
-            put(route.kind, &route.namespace, &route.name, i);
-        }
         Self { report, index }
     }
 
@@ -100,7 +98,9 @@ impl Wanted {
     pub fn changes_since(&self, old: &Self) -> Vec<ObjectId> {
         let differs = |id: &&ObjectId| !self.is_same(old, id);
         let gone = old.index.keys().filter(|id| !self.index.contains_key(*id));
-        self.index.keys().filter(differs).chain(gone).cloned().collect()
+        let mut changes: Vec<ObjectId> = self.index.keys().filter(differs).chain(gone).cloned().collect();
+        changes.extend(self.report.routes.changes_since(&old.report.routes));
+        changes
     }
 
     fn is_same(&self, old: &Self, id: &ObjectId) -> bool {
@@ -108,8 +108,7 @@ impl Wanted {
         let (new, old) = (&self.report, &old.report);
         match id.kind {
             Kind::GatewayClass => new.gateway_classes.get(*new_at) == old.gateway_classes.get(*old_at),
-            Kind::Gateway => new.gateways.get(*new_at) == old.gateways.get(*old_at),
-            _ => new.routes.get(*new_at) == old.routes.get(*old_at),
+            _ => new.gateways.get(*new_at) == old.gateways.get(*old_at),
         }
     }
 
@@ -168,7 +167,7 @@ impl Facts<'_> {
 
     fn route(&self, source: Source, id: &ObjectId) -> Option<Write> {
         let seen = self.known.get(source, &id.key)?;
-        let wanted = self.wanted.index.get(id).and_then(|at| self.wanted.report.routes.get(*at));
+        let wanted = self.wanted.report.routes.get(id);
         match wanted {
             Some(wanted) => {
                 let about = wanted.parents.iter().find_map(|p| status::generation(&p.conditions));

@@ -11,7 +11,7 @@ use gateway_common::addr::Socket;
 use gateway_common::endpoint::{EndpointKey, EndpointValue};
 use gateway_common::service::{self, ServiceKey, ServiceValue};
 
-use super::tables::{KernelEntry, KernelTables, of_family};
+use super::tables::{KernelEntry, KernelTables, KernelTablesChange, of_family};
 use super::{KernelService, SyncReport};
 use crate::snapshot::frontend::{FailPolicy, Mode};
 
@@ -86,6 +86,30 @@ impl Mirror {
         writer: &mut impl Writer,
         tables: &KernelTables,
     ) -> (SyncReport, io::Result<()>) {
+        let wanted: BTreeSet<ServiceKey> =
+            tables.entries.keys().map(|address| ServiceKey { socket: (*address).into() }).collect();
+        let gone: Vec<ServiceKey> = self.held.keys().filter(|key| !wanted.contains(*key)).copied().collect();
+        self.put_and_remove(writer, tables, &gone)
+    }
+
+    /// Brings in what `change` has, and leaves all other Services alone; in the same order.
+    pub(super) fn change(
+        &mut self,
+        writer: &mut impl Writer,
+        change: &KernelTablesChange,
+    ) -> (SyncReport, io::Result<()>) {
+        let key = |address: &SocketAddr| ServiceKey { socket: (*address).into() };
+        let gone: Vec<ServiceKey> =
+            change.gone.iter().map(key).filter(|k| self.held.contains_key(k)).collect();
+        self.put_and_remove(writer, &change.tables, &gone)
+    }
+
+    fn put_and_remove(
+        &mut self,
+        writer: &mut impl Writer,
+        tables: &KernelTables,
+        gone: &[ServiceKey],
+    ) -> (SyncReport, io::Result<()>) {
         let mut report = SyncReport::default();
         let mut result = Ok(());
         for (address, entry) in &tables.entries {
@@ -97,11 +121,8 @@ impl Mirror {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        let wanted: BTreeSet<ServiceKey> =
-            tables.entries.keys().map(|address| ServiceKey { socket: (*address).into() }).collect();
-        let gone: Vec<ServiceKey> = self.held.keys().filter(|key| !wanted.contains(*key)).copied().collect();
         for key in gone {
-            match self.remove(writer, &key) {
+            match self.remove(writer, key) {
                 Ok(()) => report.removed += 1,
                 Err(error) => result = result.and(Err(error)),
             }

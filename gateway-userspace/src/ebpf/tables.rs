@@ -1,11 +1,12 @@
 //! Pure: what the kernel shall know about Services, made from a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::repeat;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::{Cluster, ClusterId, EndpointSet};
-use crate::snapshot::frontend::{FailPolicy, Frontend, Mode};
+use crate::snapshot::frontend::{FailPolicy, Frontend, FrontendChange, Mode};
 use crate::snapshot::share::shares;
 use crate::snapshot::tier::Family;
 
@@ -42,6 +43,40 @@ impl KernelTables {
     /// What a snapshot asks of the kernel.
     pub fn from_snapshot(snapshot: &Snapshot) -> Self {
         Self { entries: snapshot.frontends.iter().flat_map(|frontend| entries(frontend)).collect() }
+    }
+}
+
+/// What of the tables differs between two snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KernelTablesChange {
+    /// Added, or perhaps changed.
+    pub tables: KernelTables,
+    /// No longer there.
+    pub gone: BTreeSet<SocketAddr>,
+}
+
+impl KernelTablesChange {
+    /// Costs the size of what differs.
+    pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
+        let mut change = Self::default();
+        for FrontendChange { old, new } in new.frontends.changes_since(&old.frontends) {
+            let port =
+                |frontend: &Frontend, ip: &IpAddr| SocketAddr::new(ip.to_canonical(), frontend.key.port);
+            let before = old.into_iter().flat_map(|frontend| frontend.addresses.iter().zip(repeat(frontend)));
+            change.gone.extend(before.map(|(ip, frontend)| port(frontend, ip)));
+            change.tables.entries.extend(new.into_iter().flat_map(|frontend| entries(frontend)));
+        }
+        // An address may pass from one Service to another, or be written in two ways.
+        change.gone.retain(|address| {
+            let others = forms(*address).filter_map(|form| new.frontends.get(&form));
+            let other = others.flat_map(|frontend| entries(frontend)).find(|(of, _)| of == address);
+            let is_gone = !change.tables.entries.contains_key(address) && other.is_none();
+            if let Some((address, entry)) = other {
+                change.tables.entries.entry(address).or_insert(entry);
+            }
+            is_gone
+        });
+        change
     }
 }
 
@@ -88,6 +123,15 @@ fn usable(set: &EndpointSet) -> Vec<SocketAddr> {
     }
     places.sort_unstable();
     places
+}
+
+/// The ways to write an address.
+fn forms(address: SocketAddr) -> impl Iterator<Item = SocketAddr> {
+    let mapped = match address.ip() {
+        IpAddr::V4(ip) => Some(SocketAddr::new(ip.to_ipv6_mapped().into(), address.port())),
+        IpAddr::V6(_) => None,
+    };
+    std::iter::once(address).chain(mapped)
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

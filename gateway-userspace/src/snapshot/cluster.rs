@@ -1,6 +1,5 @@
 //! Pure: a Service port as a destination, and the endpoints behind it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::circuit::CircuitLimit;
 use super::store::EndpointSlot;
 use super::tier::Family;
+use crate::persistent::OrderedMap;
 use crate::reason::Reason;
 
 /// Names a Service port: `namespace/service:port`. Ordered, so that iteration is stable.
@@ -103,10 +103,10 @@ pub struct Cluster {
     pub endpoints: Arc<EndpointSlot>,
 }
 
-/// All clusters of a snapshot.
-#[derive(Debug, Default)]
+/// All clusters of a snapshot. Cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub struct ClusterTable {
-    by_key: BTreeMap<ClusterKey, Arc<Cluster>>,
+    by_key: OrderedMap<ClusterKey, Arc<Cluster>>,
 }
 
 impl ClusterTable {
@@ -115,9 +115,24 @@ impl ClusterTable {
         self.by_key.get(key)
     }
 
+    /// Adds a cluster, or replaces that of the same port.
+    pub fn insert(&mut self, cluster: Arc<Cluster>) {
+        self.by_key.insert(cluster.key.clone(), cluster);
+    }
+
+    /// Takes the cluster of a port out.
+    pub fn remove(&mut self, key: &ClusterKey) {
+        self.by_key.remove(key);
+    }
+
     /// All of them, by key.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.by_key.values()
+    }
+
+    /// True when this is the other one, or an unchanged copy.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.by_key.is_same(&other.by_key)
     }
 
     /// How many there are.

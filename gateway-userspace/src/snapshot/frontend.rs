@@ -1,13 +1,11 @@
 //! Pure: a Service port as pods dial it.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use rustc_hash::FxBuildHasher;
-
 use super::cluster::{Cluster, ClusterKey};
 use super::router::Router;
+use crate::persistent::{HashedMap, OrderedMap};
 
 /// What a Service port's clients speak (`appProtocol`, then the port's name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,11 +91,20 @@ pub struct Frontend {
     pub cluster: Arc<Cluster>,
 }
 
-/// Frontends by the address that pods dial.
-#[derive(Debug, Default)]
+/// Frontends by the address that pods dial. Cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub struct FrontendTable {
-    by_address: HashMap<SocketAddr, Arc<Frontend>, FxBuildHasher>,
-    all: Vec<Arc<Frontend>>,
+    by_address: HashedMap<SocketAddr, Arc<Frontend>>,
+    by_key: OrderedMap<ClusterKey, Arc<Frontend>>,
+}
+
+/// A Service port that has another frontend than before, or one in one of two tables alone.
+#[derive(Debug, Clone, Copy)]
+pub struct FrontendChange<'t> {
+    /// What it was.
+    pub old: Option<&'t Arc<Frontend>>,
+    /// What it is.
+    pub new: Option<&'t Arc<Frontend>>,
 }
 
 impl FrontendTable {
@@ -106,29 +113,57 @@ impl FrontendTable {
         self.by_address.get(address)
     }
 
-    /// Each frontend once.
+    /// Each frontend once, by its key.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Frontend>> {
-        self.all.iter()
+        self.by_key.values()
+    }
+
+    /// True when this is the other one, or an unchanged copy.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.by_key.is_same(&other.by_key)
     }
 
     /// How many Service ports there are.
     pub fn len(&self) -> usize {
-        self.all.len()
+        self.by_key.len()
     }
 
     /// True when there is none.
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.by_key.is_empty()
     }
+
+    /// Adds the frontend of a port that has none, at addresses that no other has.
+    pub fn insert(&mut self, frontend: Arc<Frontend>) {
+        for address in addresses(&frontend) {
+            self.by_address.insert(address, Arc::clone(&frontend));
+        }
+        self.by_key.insert(frontend.key.clone(), frontend);
+    }
+
+    /// Takes the frontend of a port out.
+    pub fn remove(&mut self, key: &ClusterKey) {
+        let Some(frontend) = self.by_key.remove(key) else { return };
+        for address in addresses(&frontend) {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// What differs from an older table. Costs what the two do not share.
+    pub fn changes_since<'t>(&'t self, old: &'t Self) -> impl Iterator<Item = FrontendChange<'t>> {
+        let changes = self.by_key.changes_since(&old.by_key, Arc::ptr_eq);
+        changes.into_iter().map(|(_, old, new)| FrontendChange { old, new })
+    }
+}
+
+fn addresses(frontend: &Frontend) -> impl Iterator<Item = SocketAddr> {
+    frontend.addresses.iter().map(|ip| SocketAddr::new(*ip, frontend.key.port))
 }
 
 impl FromIterator<Arc<Frontend>> for FrontendTable {
     fn from_iter<T: IntoIterator<Item = Arc<Frontend>>>(frontends: T) -> Self {
-        let all: Vec<Arc<Frontend>> = frontends.into_iter().collect();
-        let by_address = all
-            .iter()
-            .flat_map(|f| f.addresses.iter().map(|ip| (SocketAddr::new(*ip, f.key.port), Arc::clone(f))))
-            .collect();
-        Self { by_address, all }
+        let mut table = Self::default();
+        frontends.into_iter().for_each(|frontend| table.insert(frontend));
+        table
     }
 }

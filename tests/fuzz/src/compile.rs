@@ -1,6 +1,6 @@
 //! The compiler: whatever objects there are, it makes a snapshot whose routers find what the slow matcher finds.
 
-use gateway_userspace::control::compile::{Interned, compile as compile_set};
+use gateway_userspace::control::compile::Compiler;
 use gateway_userspace::control::provider::file;
 use gateway_userspace::control::render;
 use gateway_userspace::limits::Limits;
@@ -16,20 +16,24 @@ const ENTRIES_MAX: usize = 24;
 /// The bytes are a file of the folder.
 pub(crate) fn compile(data: &[u8]) {
     let desired = file::from_text("fuzzed.yaml", &String::from_utf8_lossy(data));
-    let mut interned = Interned::new(Default::default(), &Limits::default());
-    let first = compile_set(&desired.set, &mut interned);
-    let again = compile_set(&desired.set, &mut interned);
-    assert!(again.changed.is_empty(), "the second compile of the same found other endpoints");
+    let mut compiler = Compiler::new(Default::default(), &Limits::default());
+    let first = compiler.compile(&desired);
+    let again = compiler.compile(&desired);
+    assert!(
+        again.changed.is_empty() && again.snapshot.is_none(),
+        "the second compile of the same found more"
+    );
     assert_eq!(first.report, again.report);
     let style = render::Style { colour: false };
     render::statuses(&first.report, style);
     serde_json::from_str::<serde_json::Value>(&render::json(&first.report)).expect("a report is JSON");
 
-    let of_listeners = first.snapshot.listeners.iter().filter_map(|listener| match &listener.kind {
+    let snapshot = first.snapshot.unwrap_or_default();
+    let of_listeners = snapshot.listeners.iter().filter_map(|listener| match &listener.kind {
         ListenerKind::Http(router) => Some(router),
         ListenerKind::Tcp(_) => None,
     });
-    let of_services = first.snapshot.frontends.iter().filter_map(|frontend| frontend.routes.as_ref());
+    let of_services = snapshot.frontends.iter().filter_map(|frontend| frontend.routes.as_ref());
     of_listeners.chain(of_services).for_each(ask);
 }
 

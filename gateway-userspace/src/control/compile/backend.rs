@@ -1,22 +1,21 @@
 //! Pure: Service ports as destinations, and the references of routes to them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::annotation;
 use super::conditions::{Problem, Subject};
-use super::endpoint_index::EndpointIndex;
 use super::endpoints::is_tcp;
 use super::interned::{ClusterSettings, Interned};
 use super::protocol::{self, Protocol, Speaks};
 use super::reference_grant;
+use super::spoken::{Spoken, namespace_of};
 use crate::control::compile::NewEndpoints;
 use crate::control::config::meta::ObjectKey;
-use crate::control::config::resources::{Kind, ResourceSet};
+use crate::control::config::resources::{Entry, Kind, ResourceSet};
 use crate::control::config::route::BackendRef;
 use crate::control::config::service::{Service, ServicePort};
 use crate::control::diagnostic::Diagnostic;
-use crate::snapshot::cluster::{Cluster, ClusterKey, UpstreamProtocol};
+use crate::snapshot::cluster::{Cluster, ClusterKey, ClusterTable, EndpointSet, UpstreamProtocol};
 
 /// The TCP ports of a Service with their indices, each number once; no other protocol is Weir's.
 pub(super) fn tcp_ports(service: &Service) -> impl Iterator<Item = (usize, &ServicePort)> {
@@ -32,80 +31,84 @@ pub(super) fn is_external_name(service: &Service) -> bool {
     service.spec.kind.as_deref() == Some("ExternalName")
 }
 
-/// What routes send to a Service port.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spoken {
-    http: bool,
-    grpc: bool,
+/// The ports of a Service that can be destinations.
+pub(super) fn keys(key: &ObjectKey, service: &Service) -> impl Iterator<Item = ClusterKey> {
+    let ports = tcp_ports(service).filter(|_| !is_external_name(service));
+    ports.map(|(_, port)| ClusterKey {
+        namespace: Arc::clone(&key.namespace),
+        service: Arc::clone(&key.name),
+        port: port.port,
+    })
 }
 
-/// What routes send to each Service port: it counts where the port itself says nothing.
-pub(super) fn spoken_protocols(set: &ResourceSet) -> BTreeMap<ClusterKey, Spoken> {
-    let mut spoken: BTreeMap<ClusterKey, Spoken> = BTreeMap::new();
-    let key = |namespace: &str, backend: &BackendRef| {
-        Some(ClusterKey {
-            namespace: backend.namespace.as_deref().unwrap_or(namespace).into(),
-            service: backend.name.as_str().into(),
-            port: backend.port?,
-        })
-    };
-    for (route, entry) in set.http_routes.iter() {
-        let rules = entry.object.spec.rules.iter().flatten();
-        for key in rules.flat_map(|r| &r.backend_refs).filter_map(|b| key(&route.namespace, b)) {
-            spoken.entry(key).or_default().http = true;
-        }
+/// A Service as a destination.
+#[derive(Debug, Default)]
+pub(super) struct Destination {
+    /// In the order of its ports.
+    pub(super) clusters: Vec<Arc<Cluster>>,
+    pub(super) changed: Vec<NewEndpoints>,
+    pub(super) findings: Vec<Diagnostic>,
+}
+
+/// Compiles a Service with the endpoints of each of its TCP ports; no clusters where there is no such Service.
+pub(super) fn compile(
+    key: &ObjectKey,
+    entry: Option<&Entry<Service>>,
+    sets: Vec<(u16, EndpointSet)>,
+    spoken: impl Fn(&ClusterKey) -> Spoken,
+    interned: &mut Interned,
+) -> Destination {
+    let mut made = Destination::default();
+    let Some(entry) = entry.filter(|entry| !is_external_name(&entry.object)) else { return made };
+    let service = &entry.object;
+    let subject = Subject::new(Kind::Service, key, entry, &service.metadata);
+    let balance = annotation::balance(&service.metadata, &subject, &mut made.findings);
+    let requests_max = annotation::requests_max(&service.metadata, &subject, &mut made.findings);
+    let affinity = service.spec.affinity();
+    for (((_, port), (_, endpoints)), key) in tcp_ports(service).zip(sets).zip(keys(key, service)) {
+        let protocol = upstream_protocol(protocol::of_port(port), spoken(&key));
+        let settings = ClusterSettings { protocol, balance, affinity, requests_max };
+        let (cluster, changed) = interned.cluster(key, settings, endpoints);
+        let new = |endpoints| NewEndpoints { cluster: Arc::clone(&cluster), endpoints };
+        made.changed.extend(changed.map(new));
+        made.clusters.push(cluster);
     }
-    for (route, entry) in set.grpc_routes.iter() {
-        let rules = entry.object.spec.rules.iter();
-        for key in rules.flat_map(|r| &r.backend_refs).filter_map(|b| key(&route.namespace, b)) {
-            spoken.entry(key).or_default().grpc = true;
-        }
-    }
-    spoken
+    made
 }
 
 /// Services as destinations.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Services {
-    clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
-    changed: Vec<NewEndpoints>,
+    clusters: ClusterTable,
 }
 
 impl Services {
-    pub(super) fn build(
-        set: &ResourceSet,
-        spoken: &BTreeMap<ClusterKey, Spoken>,
-        interned: &mut Interned,
-        endpoints: &mut EndpointIndex,
-        findings: &mut Vec<Diagnostic>,
-    ) -> Self {
-        let mut services = Self { clusters: BTreeMap::new(), changed: Vec::new() };
-        for (key, entry) in set.services.iter() {
-            let service = &entry.object;
-            if is_external_name(service) {
-                continue;
-            }
-            let subject = Subject::new(Kind::Service, key, entry, &service.metadata);
-            let balance = annotation::balance(&service.metadata, &subject, findings);
-            let affinity = service.spec.affinity();
-            let requests_max = annotation::requests_max(&service.metadata, &subject, findings);
-            let sets = endpoints.refresh(set, key);
-            for ((_, port), (number, endpoints)) in tcp_ports(service).zip(sets) {
-                let key = ClusterKey {
-                    namespace: Arc::clone(&key.namespace),
-                    service: Arc::clone(&key.name),
-                    port: number,
-                };
-                let spoken = spoken.get(&key).copied().unwrap_or_default();
-                let protocol = upstream_protocol(protocol::of_port(port), spoken);
-                let settings = ClusterSettings { protocol, balance, affinity, requests_max };
-                let (cluster, changed) = interned.cluster(key.clone(), settings, endpoints);
-                let new = |endpoints| NewEndpoints { cluster: Arc::clone(&cluster), endpoints };
-                services.changed.extend(changed.map(new));
-                services.clusters.insert(key, cluster);
+    /// All clusters.
+    pub(super) fn clusters(&self) -> &ClusterTable {
+        &self.clusters
+    }
+
+    /// Replaces the clusters of a Service that was `old`. True when one of them is another than before.
+    pub(super) fn replace(
+        &mut self,
+        key: &ObjectKey,
+        old: Option<&Entry<Service>>,
+        clusters: Vec<Arc<Cluster>>,
+    ) -> bool {
+        let mut differs = false;
+        for port in old.into_iter().flat_map(|entry| keys(key, &entry.object)) {
+            if !clusters.iter().any(|cluster| cluster.key == port) && self.clusters.get(&port).is_some() {
+                self.clusters.remove(&port);
+                differs = true;
             }
         }
-        services
+        for cluster in clusters {
+            if !self.clusters.get(&cluster.key).is_some_and(|old| Arc::ptr_eq(old, &cluster)) {
+                self.clusters.insert(cluster);
+                differs = true;
+            }
+        }
+        differs
     }
 
     /// The cluster of a Service port.
@@ -132,7 +135,7 @@ impl Services {
             return Err(Problem::new("InvalidKind", field, message, "refer to a Service"));
         }
         let (route_kind, route) = route;
-        let namespace = backend.namespace.as_deref().filter(|n| !n.is_empty()).unwrap_or(&route.namespace);
+        let namespace = namespace_of(backend.namespace.as_deref(), &route.namespace);
         let name = &backend.name;
         if !reference_grant::permits(set, route_kind, &route.namespace, namespace, name) {
             let message = format!("no ReferenceGrant in {namespace} lets this route refer to Service {name}");
@@ -203,13 +206,6 @@ impl Services {
             }
             _ => Ok(Arc::clone(cluster)),
         }
-    }
-
-    /// All clusters, and those with other endpoints than before. The next compile starts from them.
-    pub(super) fn into_clusters(self, interned: &mut Interned) -> (Vec<Arc<Cluster>>, Vec<NewEndpoints>) {
-        let clusters: Vec<Arc<Cluster>> = self.clusters.into_values().collect();
-        interned.keep(&clusters);
-        (clusters, self.changed)
     }
 }
 

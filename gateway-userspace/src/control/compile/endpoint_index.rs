@@ -13,12 +13,11 @@ use crate::control::config::service::{EndpointSlice, SERVICE_NAME_LABEL};
 use crate::control::diagnostic::{Code, Diagnostic};
 use crate::snapshot::cluster::EndpointSet;
 
-/// Slices by the Service that they name, and findings on both.
+/// Slices by the Service that they name.
 #[derive(Debug, Default)]
-pub struct EndpointIndex {
+pub(super) struct EndpointIndex {
     /// A slice that names no Service is under its namespace and an empty name.
     slices_of: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
-    findings: BTreeMap<ObjectKey, Vec<Diagnostic>>,
     place: Arc<Place>,
 }
 
@@ -28,22 +27,13 @@ fn service_of(slice: &ObjectKey, entry: &Entry<EndpointSlice>) -> ObjectKey {
 }
 
 impl EndpointIndex {
-    /// The index of a set, with findings on slices that no Service has.
-    pub(super) fn new(set: &ResourceSet, place: &Arc<Place>) -> Self {
-        let mut index = Self { place: Arc::clone(place), ..Self::default() };
-        for (key, entry) in set.endpoint_slices.iter() {
-            index.slices_of.entry(service_of(key, entry)).or_default().insert(key.clone());
-        }
-        let orphaned: Vec<ObjectKey> =
-            index.slices_of.keys().filter(|service| set.services.get(service).is_none()).cloned().collect();
-        for service in orphaned {
-            index.refresh(set, &service);
-        }
-        index
+    /// Without any slice.
+    pub(super) fn new(place: &Arc<Place>) -> Self {
+        Self { place: Arc::clone(place), ..Self::default() }
     }
 
     /// Follows a change of some slices; gives the Services that are touched by it.
-    pub fn follow(
+    pub(super) fn follow(
         &mut self,
         old: &ResourceSet,
         new: &ResourceSet,
@@ -70,9 +60,13 @@ impl EndpointIndex {
         touched
     }
 
-    /// The endpoints of each TCP port of a Service; none where there is no such Service. Replaces
-    /// the findings on it.
-    pub fn refresh(&mut self, set: &ResourceSet, service: &ObjectKey) -> Vec<(u16, EndpointSet)> {
+    /// The endpoints of each TCP port of a Service, none where there is no such Service, and findings on
+    /// its slices.
+    pub(super) fn refresh(
+        &self,
+        set: &ResourceSet,
+        service: &ObjectKey,
+    ) -> (Vec<(u16, EndpointSet)>, Vec<Diagnostic>) {
         let mut findings = Vec::new();
         let slices: Vec<(&ObjectKey, &Entry<EndpointSlice>)> = self
             .slices_of
@@ -90,22 +84,7 @@ impl EndpointIndex {
                 Vec::new()
             }
         };
-        if findings.is_empty() {
-            self.findings.remove(service);
-        } else {
-            self.findings.insert(service.clone(), findings);
-        }
-        sets
-    }
-
-    /// All findings, by Service.
-    pub fn findings(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.findings.values().flatten()
-    }
-
-    /// Findings on one Service.
-    pub fn findings_of(&self, service: &ObjectKey) -> &[Diagnostic] {
-        self.findings.get(service).map_or(&[], Vec::as_slice)
+        (sets, findings)
     }
 }
 

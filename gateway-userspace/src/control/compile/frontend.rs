@@ -1,151 +1,104 @@
 //! Pure: Service ports as pods dial them: addresses, mode, fail policy and routes.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
+use super::address_claims::AddressClaims;
 use super::annotation;
 use super::backend::{Services, is_external_name, tcp_ports};
 use super::conditions::Subject;
 use super::place::Locality;
 use super::protocol::{self, Protocol, Speaks};
+use super::service_routes::ServiceRoutes;
 use crate::control::config::meta::ObjectKey;
-use crate::control::config::resources::{Kind, ResourceSet};
-use crate::control::config::service::{Distribution, Service, ServicePort};
+use crate::control::config::resources::{Entry, Kind};
+use crate::control::config::service::{Distribution, Service};
 use crate::control::diagnostic::{Code, Diagnostic};
-use crate::snapshot::cluster::Cluster;
-use crate::snapshot::frontend::{FailPolicy, Frontend, Mode, PortProtocol};
-use crate::snapshot::router::{RouteEntry, Router, Section};
+use crate::snapshot::frontend::{Frontend, Mode, PortProtocol};
 
-/// Services that pods can dial, before and while routes attach to them.
-#[derive(Debug)]
-pub(super) struct Frontends<'a>(BTreeMap<ObjectKey, ServiceFrontends<'a>>);
-
-/// One such Service.
-#[derive(Debug)]
-pub(super) struct ServiceFrontends<'a> {
-    subject: Subject,
-    addresses: Vec<IpAddr>,
-    mode: Option<Mode>,
-    fail_policy: FailPolicy,
-    /// To be said if Weir balances any of its ports.
-    unkept: Vec<Diagnostic>,
-    pub(super) ports: Vec<PortFrontend<'a>>,
+/// What a Service as pods dial it is made from, beside its object.
+pub(super) struct Dialling<'a> {
+    pub(super) services: &'a Services,
+    pub(super) addresses: &'a AddressClaims,
+    pub(super) routes: &'a ServiceRoutes,
+    pub(super) locality: &'a Locality,
 }
 
-/// One TCP port of it.
-#[derive(Debug)]
-pub(super) struct PortFrontend<'a> {
-    pub(super) port: &'a ServicePort,
+/// True for a Service that has an address to dial: a headless one has none.
+pub(super) fn is_dialled(service: &Service) -> bool {
+    !is_external_name(service) && ips(service).any(|(_, _, ip)| ip.is_some())
+}
+
+/// All that pods may dial of a Service.
+pub(super) fn socket_addresses(service: &Service) -> BTreeSet<SocketAddr> {
+    if is_external_name(service) {
+        return BTreeSet::new();
+    }
+    let ips = ips(service).filter_map(|(_, _, ip)| ip);
+    ips.flat_map(|ip| tcp_ports(service).map(move |(_, port)| SocketAddr::new(ip, port.port))).collect()
+}
+
+/// The frontends of a Service's ports, and findings.
+pub(super) fn of_service(
+    key: &ObjectKey,
+    entry: &Entry<Service>,
+    dialling: &Dialling<'_>,
+) -> (Vec<Frontend>, Vec<Diagnostic>) {
+    let (mut frontends, mut findings) = (Vec::new(), Vec::new());
+    let service = &*entry.object;
+    if is_external_name(service) {
+        return (frontends, findings);
+    }
+    let subject = Subject::new(Kind::Service, key, entry, &service.metadata);
+    let addresses = cluster_ips(service, &subject, &mut findings);
+    if addresses.is_empty() {
+        return (frontends, findings);
+    }
+    let asked = annotation::mode(&service.metadata, &subject, &mut findings);
+    let fail_policy = annotation::fail_policy(&service.metadata, &subject, &mut findings);
+    for (index, port) in tcp_ports(service) {
+        let Some(cluster) = dialling.services.cluster(key, port.port) else { continue };
+        let mut addresses = addresses.clone();
+        addresses.retain(|ip| {
+            let address = SocketAddr::new(*ip, port.port);
+            let other = dialling.addresses.owner(address).filter(|owner| *owner != key);
+            findings.extend(other.map(|other| taken_address(&subject, &address, other)));
+            other.is_none()
+        });
+        if addresses.is_empty() {
+            continue;
+        }
+        let routes = dialling.routes.router(&cluster.key).cloned();
+        let port =
+            Port { index, number: port.port, protocol: protocol::of_port(port), routed: routes.is_some() };
+        let mode = mode(asked, &port, &subject, &mut findings);
+        frontends.push(Frontend {
+            key: cluster.key.clone(),
+            addresses,
+            protocol: port_protocol(port.protocol, port.routed),
+            mode,
+            fail_policy,
+            routes,
+            cluster: cluster.clone(),
+        });
+    }
+    if frontends.iter().any(|frontend| frontend.mode != Mode::Pass) {
+        findings.extend(unkept(service, asked, dialling.locality, &subject));
+    }
+    (frontends, findings)
+}
+
+/// What decides about the mode of a port.
+struct Port {
     index: usize,
-    pub(super) protocol: Protocol,
-    cluster: Arc<Cluster>,
-    /// Of the routes that attached; `None` while none did.
-    entries: Option<Vec<RouteEntry>>,
-}
-
-impl PortFrontend<'_> {
-    /// Takes a route's matches. An attached route with none still answers 404 to everything.
-    pub(super) fn attach(&mut self, entries: impl IntoIterator<Item = RouteEntry>) {
-        self.entries.get_or_insert_default().extend(entries);
-    }
-}
-
-impl<'a> Frontends<'a> {
-    pub(super) fn build(
-        set: &'a ResourceSet,
-        services: &Services,
-        locality: &Locality,
-        findings: &mut Vec<Diagnostic>,
-    ) -> Self {
-        let mut frontends = BTreeMap::new();
-        for (key, entry) in set.services.iter() {
-            let service = &*entry.object;
-            let subject = Subject::new(Kind::Service, key, entry, &service.metadata);
-            if is_external_name(service) {
-                continue;
-            }
-            let addresses = cluster_ips(service, &subject, findings);
-            if addresses.is_empty() {
-                continue;
-            }
-            let mode = annotation::mode(&service.metadata, &subject, findings);
-            let fail_policy = annotation::fail_policy(&service.metadata, &subject, findings);
-            let ports = tcp_ports(service)
-                .filter_map(|(index, port)| {
-                    Some(PortFrontend {
-                        port,
-                        index,
-                        protocol: protocol::of_port(port),
-                        cluster: Arc::clone(services.cluster(key, port.port)?),
-                        entries: None,
-                    })
-                })
-                .collect();
-            let unkept = unkept(service, mode, locality, &subject);
-            let frontend = ServiceFrontends { subject, addresses, mode, fail_policy, unkept, ports };
-            frontends.insert(key.clone(), frontend);
-        }
-        Self(frontends)
-    }
-
-    /// The frontends of a Service; none for a headless one.
-    pub(super) fn get_mut(&mut self, service: &ObjectKey) -> Option<&mut ServiceFrontends<'a>> {
-        self.0.get_mut(service)
-    }
-
-    /// The finished frontends. Of two that claim one address and port, the first by name has it.
-    pub(super) fn close(self, findings: &mut Vec<Diagnostic>) -> Vec<Arc<Frontend>> {
-        let mut claimed: BTreeMap<SocketAddr, ObjectKey> = BTreeMap::new();
-        let mut all = Vec::new();
-        for (key, service) in self.0 {
-            let mut balanced = false;
-            for port in service.ports {
-                let mut addresses = service.addresses.clone();
-                addresses.retain(|ip| match claimed.entry(SocketAddr::new(*ip, port.port.port)) {
-                    btree_map::Entry::Vacant(free) => {
-                        free.insert(key.clone());
-                        true
-                    }
-                    btree_map::Entry::Occupied(taken) => {
-                        findings.push(taken_address(&service.subject, taken.key(), taken.get()));
-                        false
-                    }
-                });
-                if addresses.is_empty() {
-                    continue;
-                }
-                let mode = mode(service.mode, &port, &service.subject, findings);
-                balanced |= mode != Mode::Pass;
-                all.push(Arc::new(Frontend {
-                    key: port.cluster.key.clone(),
-                    addresses,
-                    protocol: port_protocol(port.protocol, port.entries.is_some()),
-                    mode,
-                    fail_policy: service.fail_policy,
-                    routes: port
-                        .entries
-                        .map(|entries| Router::new(vec![Section { hostname: None, entries }])),
-                    cluster: port.cluster,
-                }));
-            }
-            if balanced {
-                findings.extend(service.unkept);
-            }
-        }
-        all
-    }
+    number: u16,
+    protocol: Protocol,
+    routed: bool,
 }
 
 /// What the kernel does with a port, by annotation or else by what it speaks.
-fn mode(
-    asked: Option<Mode>,
-    port: &PortFrontend<'_>,
-    subject: &Subject,
-    findings: &mut Vec<Diagnostic>,
-) -> Mode {
-    let routed = port.entries.is_some();
+fn mode(asked: Option<Mode>, port: &Port, subject: &Subject, findings: &mut Vec<Diagnostic>) -> Mode {
+    let routed = port.routed;
     let speaks = port.protocol.speaks();
     let field = format!("spec.ports[{}]", port.index);
     if let Some(mode) = asked {
@@ -155,7 +108,7 @@ fn mode(
                 finding
                     .message(format!(
                         "routes attach to port {}, and the mode of the Service keeps Weir off the path",
-                        port.port.port
+                        port.number
                     ))
                     .fix(format!("remove the annotation {} or set it to l7", annotation::MODE)),
             );
@@ -170,7 +123,7 @@ fn mode(
             finding
                 .message(format!(
                     "port {} does not say what it speaks: its connections are left alone",
-                    port.port.port
+                    port.number
                 ))
                 .fix("set appProtocol: http (or grpc), or weir.dev/opaque if it is neither"),
         );
@@ -191,29 +144,35 @@ fn port_protocol(protocol: Protocol, routed: bool) -> PortProtocol {
     }
 }
 
+/// What is written as addresses: the number in the list, where it is one of the list, and the address.
+fn ips(service: &Service) -> impl Iterator<Item = (Option<usize>, &str, Option<IpAddr>)> {
+    let spec = &service.spec;
+    let listed = spec.cluster_ips.iter().enumerate().map(|(index, text)| (Some(index), text));
+    let all = spec.cluster_ip.iter().map(|text| (None, text)).chain(listed);
+    let written = all.filter(|(_, text)| !text.is_empty() && *text != "None");
+    written.map(|(index, text)| (index, text.as_str(), text.parse().ok()))
+}
+
 /// The addresses that pods dial; none for a headless Service.
 fn cluster_ips(service: &Service, subject: &Subject, findings: &mut Vec<Diagnostic>) -> Vec<IpAddr> {
-    let mut ips: Vec<IpAddr> = Vec::new();
-    let spec = &service.spec;
-    let listed = spec.cluster_ips.iter().enumerate().map(|(i, text)| (format!("spec.clusterIPs[{i}]"), text));
-    let first = spec.cluster_ip.iter().map(|text| ("spec.clusterIP".to_owned(), text));
-    for (field, text) in first.chain(listed) {
-        if text.is_empty() || text == "None" {
-            continue;
-        }
-        match text.parse() {
-            Ok(ip) if !ips.contains(&ip) => ips.push(ip),
-            Ok(_) => {}
-            Err(_) => findings.push(
-                subject
-                    .error(Code::BadServiceAddress)
-                    .field(field)
-                    .message(format!("`{text}` is not an IP address; calls to it are not served"))
-                    .fix("write an IPv4 or IPv6 address, or None"),
-            ),
+    let mut known: Vec<IpAddr> = Vec::new();
+    for (index, text, ip) in ips(service) {
+        match ip {
+            Some(ip) if known.contains(&ip) => {}
+            Some(ip) => known.push(ip),
+            None => {
+                let field = index.map_or("spec.clusterIP".to_owned(), |n| format!("spec.clusterIPs[{n}]"));
+                findings.push(
+                    subject
+                        .error(Code::BadServiceAddress)
+                        .field(field)
+                        .message(format!("`{text}` is not an IP address; calls to it are not served"))
+                        .fix("write an IPv4 or IPv6 address, or None"),
+                );
+            }
         }
     }
-    ips
+    known
 }
 
 /// What a Service asks of whoever balances it, and Weir does not do.

@@ -2,13 +2,14 @@
 
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 pub(super) use status::statuses;
 
 use super::conditions::Subject;
+use super::host_claims::HostClaims;
 use super::hostname;
 use super::listener_claims::{Claims, Refusal, conflict};
 use super::precedence::rank;
@@ -19,28 +20,28 @@ use crate::control::config::route::GATEWAY_GROUP;
 use crate::control::diagnostic::{Code, Diagnostic};
 use crate::control::report::{CONTROLLER_NAME, ClassStatus};
 use crate::snapshot::listener::{Listener, ListenerKind};
-use crate::snapshot::router::{RouteEntry, Router, Section};
+use crate::snapshot::router::Router;
 
 /// The class that needs no GatewayClass object.
 const OWN_CLASS: &str = "weir";
 
 /// A Gateway of ours, before and while routes attach.
 #[derive(Debug)]
-pub(super) struct GatewayState<'a> {
+pub(super) struct GatewayState {
     pub(super) key: ObjectKey,
     subject: Subject,
     /// Why nothing of it is served.
-    refusal: Option<Refusal>,
+    pub(super) refusal: Option<Refusal>,
     /// Addresses to bind; the unspecified one unless it names some.
-    addresses: Vec<IpAddr>,
+    pub(super) addresses: Vec<IpAddr>,
     named_addresses: bool,
-    pub(super) listeners: Vec<ListenerState<'a>>,
+    pub(super) listeners: Vec<ListenerState>,
 }
 
 /// A listener of it.
 #[derive(Debug)]
-pub(super) struct ListenerState<'a> {
-    pub(super) spec: &'a ListenerSpec,
+pub(super) struct ListenerState {
+    pub(super) spec: ListenerSpec,
     /// Lower case; `None` for every host.
     pub(super) hostname: Option<String>,
     /// Kinds of routes that may attach.
@@ -48,17 +49,12 @@ pub(super) struct ListenerState<'a> {
     /// Kinds that were asked for and cannot attach.
     bad_kinds: Vec<String>,
     pub(super) refusal: Option<Refusal>,
+    /// Accepted routes.
     pub(super) attached: u32,
-    entries: Vec<RouteEntry>,
-    /// Hosts of attached routes by kind: HTTPRoutes and GRPCRoutes do not share one.
-    hosts: [BTreeSet<Option<String>>; 2],
+    pub(super) claims: HostClaims,
 }
 
-fn slot(kind: Kind) -> usize {
-    usize::from(kind == Kind::GrpcRoute)
-}
-
-impl ListenerState<'_> {
+impl ListenerState {
     /// True when a route of `namespace` may attach.
     pub(super) fn allows_namespace(&self, set: &ResourceSet, gateway: &ObjectKey, namespace: &str) -> bool {
         let allowed = &self.spec.allowed_routes.namespaces;
@@ -75,31 +71,13 @@ impl ListenerState<'_> {
             }),
         }
     }
-
-    /// True when routes of the other kind have one of these hosts.
-    pub(super) fn other_kind_has(&self, kind: Kind, hosts: &[Option<String>]) -> bool {
-        hostname::overlap(&self.hosts[1 - slot(kind)], hosts)
-    }
-
-    /// Takes the matches of a route, counting it if it is `accepted`.
-    pub(super) fn attach(
-        &mut self,
-        kind: Kind,
-        hosts: Vec<Option<String>>,
-        entries: impl IntoIterator<Item = RouteEntry>,
-        accepted: bool,
-    ) {
-        self.attached += u32::from(accepted);
-        self.entries.extend(entries);
-        self.hosts[slot(kind)].extend(hosts);
-    }
 }
 
 /// Classes of ours with their statuses, and their Gateways from the oldest to the youngest.
-pub(super) fn read<'a>(
-    set: &'a ResourceSet,
+pub(super) fn read(
+    set: &ResourceSet,
     findings: &mut Vec<Diagnostic>,
-) -> (Vec<ClassStatus>, Vec<GatewayState<'a>>) {
+) -> (Vec<ClassStatus>, Vec<GatewayState>) {
     let mut classes = Vec::new();
     let mut refused_classes = Vec::new();
     for (key, entry) in set.gateway_classes.iter() {
@@ -159,14 +137,14 @@ fn refused(subject: &Subject, refusal: &Refusal, field: &str) -> Diagnostic {
     subject.error(Code::GatewayRefused).field(field).message(&*refusal.message).fix(&*refusal.fix)
 }
 
-fn state<'a>(
+fn state(
     key: &ObjectKey,
-    gateway: &'a Gateway,
+    gateway: &Gateway,
     subject: Subject,
     class_refused: bool,
     claims: &mut Claims,
     findings: &mut Vec<Diagnostic>,
-) -> GatewayState<'a> {
+) -> GatewayState {
     let spec = &gateway.spec;
     let (addresses, mut refusal) = addresses(gateway, &subject, findings);
     if class_refused {
@@ -265,7 +243,7 @@ fn addresses(
     (addresses, None)
 }
 
-fn listener_state(listener: &ListenerSpec, conflict: Option<Refusal>) -> ListenerState<'_> {
+fn listener_state(listener: &ListenerSpec, conflict: Option<Refusal>) -> ListenerState {
     let supported = listener.protocol == "HTTP";
     let unsupported = (!supported).then(|| {
         let message = format!("protocol {} is not supported by this version", listener.protocol);
@@ -291,56 +269,38 @@ fn listener_state(listener: &ListenerSpec, conflict: Option<Refusal>) -> Listene
         kinds = vec![Kind::HttpRoute, Kind::GrpcRoute];
     }
     ListenerState {
-        spec: listener,
+        spec: listener.clone(),
         hostname: hostname::normal(listener.hostname.as_deref()),
         kinds,
         bad_kinds,
         refusal: conflict.or(unsupported),
         attached: 0,
-        entries: Vec::new(),
-        hosts: Default::default(),
+        claims: HostClaims::default(),
     }
 }
 
-impl GatewayState<'_> {
-    fn socket_addresses(&self, listener: &ListenerState<'_>) -> impl Iterator<Item = SocketAddr> {
+impl GatewayState {
+    fn socket_addresses(&self, listener: &ListenerState) -> impl Iterator<Item = SocketAddr> {
         let port = listener.spec.port;
         self.addresses.iter().map(move |ip| SocketAddr::new(*ip, port))
     }
 }
 
-/// What is to be opened. Listeners that share an address and port become sections of one.
-pub(super) fn listeners(gateways: &mut [GatewayState<'_>]) -> Vec<Arc<Listener>> {
-    let mut open: BTreeMap<SocketAddr, (Arc<str>, Vec<Section>)> = BTreeMap::new();
-    for gateway in gateways.iter_mut().filter(|g| g.refusal.is_none()) {
-        for index in 0..gateway.listeners.len() {
-            let Some(listener) = gateway.listeners.get_mut(index).filter(|l| l.refusal.is_none()) else {
-                continue;
-            };
-            let mut entries = std::mem::take(&mut listener.entries);
-            let hostname = listener.hostname.clone();
+/// What is to be opened, without routes. Listeners that share an address and port become sections of one.
+pub(super) fn open(gateways: &[GatewayState]) -> BTreeMap<SocketAddr, Arc<Listener>> {
+    let mut open: BTreeMap<SocketAddr, (Arc<str>, Vec<_>)> = BTreeMap::new();
+    for gateway in gateways.iter().filter(|g| g.refusal.is_none()) {
+        for listener in gateway.listeners.iter().filter(|l| l.refusal.is_none()) {
             let name: Arc<str> = format!("{}/{}", gateway.key, listener.spec.name).into();
-            let port = listener.spec.port;
-            let last = gateway.addresses.len() - 1;
-            for (position, ip) in gateway.addresses.iter().enumerate() {
-                let entries = if position == last { std::mem::take(&mut entries) } else { copies(&entries) };
-                let section = Section { hostname: hostname.as_deref().map(Into::into), entries };
-                let place = open.entry(SocketAddr::new(*ip, port));
-                place.or_insert_with(|| (Arc::clone(&name), Vec::new())).1.push(section);
+            for address in gateway.socket_addresses(listener) {
+                let (_, sections) = open.entry(address).or_insert_with(|| (Arc::clone(&name), Vec::new()));
+                sections.push(listener.hostname.as_deref().map(Into::into));
             }
         }
     }
     let listener = |(address, (name, sections))| {
-        Arc::new(Listener { address, name, kind: ListenerKind::Http(Router::new(sections)) })
+        let kind = ListenerKind::Http(Router::of_hostnames(sections));
+        (address, Arc::new(Listener { address, name, kind }))
     };
     open.into_iter().map(listener).collect()
-}
-
-fn copies(entries: &[RouteEntry]) -> Vec<RouteEntry> {
-    let copy = |e: &RouteEntry| RouteEntry {
-        hostname: e.hostname.clone(),
-        matcher: e.matcher.clone(),
-        rule: Arc::clone(&e.rule),
-    };
-    entries.iter().map(copy).collect()
 }

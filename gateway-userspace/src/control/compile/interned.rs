@@ -14,20 +14,20 @@ use crate::control::config::resources::Kind;
 use crate::limits::Limits;
 use crate::snapshot::circuit::CircuitLimit;
 use crate::snapshot::cluster::{
-    BalancePolicy, Cluster, ClusterId, ClusterKey, EndpointSet, UpstreamProtocol,
+    BalancePolicy, Cluster, ClusterId, ClusterKey, ClusterTable, EndpointSet, UpstreamProtocol,
 };
 use crate::snapshot::names::Names;
 use crate::snapshot::router::RuleId;
 use crate::snapshot::store::EndpointSlot;
 
-/// Carried from compile to compile.
+/// Kept whatever is compiled again.
 #[derive(Debug)]
-pub struct Interned {
+pub(super) struct Interned {
     names: Arc<Names>,
     cluster_ids: HashMap<ClusterKey, ClusterId, FxBuildHasher>,
     rule_ids: HashMap<RuleKey, (RuleId, Arc<str>), FxBuildHasher>,
     /// Those of the last compile, by key.
-    clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
+    clusters: ClusterTable,
     /// Addresses that could not be opened, and why: told by whoever tried.
     unusable: BTreeMap<SocketAddr, String>,
     place: Arc<Place>,
@@ -57,12 +57,12 @@ pub(super) struct ClusterSettings {
 
 impl Interned {
     /// Nothing known yet. `names` gets the texts of all numbers given.
-    pub fn new(names: Arc<Names>, limits: &Limits) -> Self {
+    pub(super) fn new(names: Arc<Names>, limits: &Limits) -> Self {
         Self {
             names,
             cluster_ids: HashMap::default(),
             rule_ids: HashMap::default(),
-            clusters: BTreeMap::new(),
+            clusters: ClusterTable::default(),
             unusable: BTreeMap::new(),
             place: Arc::default(),
             regex_bytes_max: limits.regex_bytes_max,
@@ -74,12 +74,12 @@ impl Interned {
     }
 
     /// The texts of the numbers given so far.
-    pub fn names(&self) -> &Arc<Names> {
+    pub(super) fn names(&self) -> &Arc<Names> {
         &self.names
     }
 
     /// Says where the gateway runs. Counts from the next compile on.
-    pub fn set_place(&mut self, place: Place) {
+    pub(super) fn set_place(&mut self, place: Place) {
         self.place = Arc::new(place);
     }
 
@@ -89,7 +89,7 @@ impl Interned {
     }
 
     /// Replaces the list of addresses that could not be opened. True when it differs.
-    pub fn set_unusable(&mut self, unusable: BTreeMap<SocketAddr, String>) -> bool {
+    pub(super) fn set_unusable(&mut self, unusable: BTreeMap<SocketAddr, String>) -> bool {
         let differs = self.unusable != unusable;
         self.unusable = unusable;
         differs
@@ -160,7 +160,7 @@ impl Interned {
     }
 
     /// Remembers the clusters of this compile for the next one.
-    pub(super) fn keep(&mut self, clusters: &[Arc<Cluster>]) {
-        self.clusters = clusters.iter().map(|c| (c.key.clone(), Arc::clone(c))).collect();
+    pub(super) fn keep(&mut self, clusters: &ClusterTable) {
+        self.clusters = clusters.clone();
     }
 }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use regex::{Regex, RegexBuilder};
 use rustc_hash::FxBuildHasher;
 
+use crate::limits::PATTERNS_KEPT_MAX;
+
 /// What a pattern remembers while it matches, bytes per worker. Less makes it slower, not wrong.
 const DFA_BYTES_MAX: usize = 64 * 1024;
 
@@ -12,7 +14,7 @@ const DFA_BYTES_MAX: usize = 64 * 1024;
 /// into. How much exactly is not to be known.
 const SIZES: [usize; 2] = [4 * 1024, 16 * 1024];
 
-/// Patterns compiled so far in this compile.
+/// Patterns compiled so far: those of routes that share one share it in memory too.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     known: HashMap<String, Result<Compiled, String>, FxBuildHasher>,
@@ -26,6 +28,13 @@ pub(super) struct Compiled {
 }
 
 impl Patterns {
+    /// Forgets all when they are many: some may have no route any more.
+    pub(super) fn bound(&mut self) {
+        if self.known.len() > PATTERNS_KEPT_MAX {
+            self.known.clear();
+        }
+    }
+
     /// A pattern anchored at both ends, of at most `bytes_max` bytes when compiled. Linear in time
     /// whatever it says; the error is for humans.
     pub(super) fn get(&mut self, pattern: &str, bytes_max: usize) -> Result<Compiled, String> {

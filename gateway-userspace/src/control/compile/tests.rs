@@ -4,11 +4,12 @@
 mod endpoints;
 mod incremental;
 mod mutation;
+mod sequence;
 mod summary;
 
 use std::path::{Path, PathBuf};
 
-use super::{Interned, compile};
+use super::Compiler;
 use crate::control::provider::file;
 use crate::limits::Limits;
 
@@ -30,8 +31,8 @@ fn inputs() -> Vec<(String, String)> {
     inputs
 }
 
-fn interned() -> Interned {
-    Interned::new(Default::default(), &Limits::default())
+fn compiler() -> Compiler {
+    Compiler::new(Default::default(), &Limits::default())
 }
 
 #[test]
@@ -42,8 +43,8 @@ fn golden_cases_compile_to_what_is_written() {
     let mut differing = Vec::new();
     for (name, text) in cases {
         let desired = file::from_text(&format!("{name}.in.yaml"), &text);
-        let compiled = compile(&desired.set, &mut interned());
-        let output = summary::of(&compiled, &desired.findings);
+        let compiled = compiler().compile(&desired);
+        let output = summary::of(&compiled.snapshot.unwrap_or_default(), &compiled.report);
         let path = folder().join(format!("{name}.out.yaml"));
         if update {
             std::fs::write(&path, output).unwrap();

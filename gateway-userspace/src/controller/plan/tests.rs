@@ -71,7 +71,7 @@ impl Cluster {
 
     fn compile(&mut self) {
         let mut control = Control::new(Arc::default(), Box::new(NoKernel), &Limits::default());
-        self.wanted = Wanted::new(control.apply(Desired::from(self.set.clone())).report);
+        self.wanted = Wanted::new(control.apply(&Desired::from(self.set.clone())).report);
     }
 
     fn plan(&self, id: &ObjectId) -> Vec<Write> {

@@ -10,7 +10,7 @@ use crate::control::report::{Condition, GatewayStatus, ListenerStatus, Supported
 
 /// Statuses by namespace and name.
 pub(in crate::control::compile) fn statuses(
-    gateways: &[GatewayState<'_>],
+    gateways: &[GatewayState],
     interned: &Interned,
     findings: &mut Vec<Diagnostic>,
 ) -> Vec<GatewayStatus> {
@@ -21,7 +21,7 @@ pub(in crate::control::compile) fn statuses(
 }
 
 fn gateway_status(
-    gateway: &GatewayState<'_>,
+    gateway: &GatewayState,
     interned: &Interned,
     findings: &mut Vec<Diagnostic>,
 ) -> GatewayStatus {
@@ -67,16 +67,12 @@ fn gateway_status(
 }
 
 /// A listener that serves nothing, whatever attaches.
-fn is_broken(listener: &ListenerState<'_>) -> bool {
+fn is_broken(listener: &ListenerState) -> bool {
     listener.refusal.is_some() || listener.kinds.is_empty()
 }
 
 /// Why a listener that should be open is not.
-fn not_opened(
-    gateway: &GatewayState<'_>,
-    listener: &ListenerState<'_>,
-    interned: &Interned,
-) -> Option<String> {
+fn not_opened(gateway: &GatewayState, listener: &ListenerState, interned: &Interned) -> Option<String> {
     if gateway.refusal.is_some() || listener.refusal.is_some() {
         return None;
     }
@@ -85,11 +81,7 @@ fn not_opened(
         .find_map(|address| Some(format!("{address} cannot be opened: {}", interned.unusable(&address)?)))
 }
 
-fn listener_status(
-    gateway: &GatewayState<'_>,
-    listener: &ListenerState<'_>,
-    closed: Option<&str>,
-) -> ListenerStatus {
+fn listener_status(gateway: &GatewayState, listener: &ListenerState, closed: Option<&str>) -> ListenerStatus {
     let supported = |kind: &Kind| SupportedKind { group: GATEWAY_GROUP, kind: kind.as_str() };
     ListenerStatus {
         name: listener.spec.name.clone(),
@@ -100,11 +92,7 @@ fn listener_status(
     }
 }
 
-fn conditions(
-    gateway: &GatewayState<'_>,
-    listener: &ListenerState<'_>,
-    closed: Option<&str>,
-) -> Vec<Condition> {
+fn conditions(gateway: &GatewayState, listener: &ListenerState, closed: Option<&str>) -> Vec<Condition> {
     let subject = &gateway.subject;
     let refusal = listener.refusal.as_ref();
     let accepted = match (refusal, closed) {

@@ -1,11 +1,12 @@
 //! What may be written into an API server and is never dialled; what survives which change.
 
-use crate::control::compile::{Compiled, Interned, Place, compile};
+use crate::control::compile::{Compiled, Place};
 use crate::control::config::meta::Origin;
 use crate::control::config::resources::{Object, ResourceSet};
 use crate::control::diagnostic::Code;
 use crate::control::provider::{Desired, file};
 use crate::reason::Reason;
+use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::{ClusterKey, EndpointSet};
 
 /// The same objects, as an API server would hold them.
@@ -43,14 +44,18 @@ fn slice(name: &str, family: &str, endpoints: &[&str]) -> String {
 }
 
 fn compiled(desired: &Desired, place: Place) -> Compiled {
-    let mut interned = super::interned();
-    interned.set_place(place);
-    compile(&desired.set, &mut interned)
+    let mut compiler = super::compiler();
+    compiler.set_place(place);
+    compiler.compile(desired)
+}
+
+fn snapshot(compiled: &Compiled) -> &Snapshot {
+    compiled.snapshot.as_ref().unwrap()
 }
 
 fn endpoints(compiled: &Compiled) -> EndpointSet {
     let key = ClusterKey { namespace: "shop".into(), service: "web".into(), port: 80 };
-    EndpointSet::clone(&compiled.snapshot.clusters.get(&key).unwrap().endpoints.load())
+    EndpointSet::clone(&snapshot(compiled).clusters.get(&key).unwrap().endpoints.load())
 }
 
 fn addresses(compiled: &Compiled) -> Vec<String> {
@@ -59,7 +64,7 @@ fn addresses(compiled: &Compiled) -> Vec<String> {
 
 /// Messages about refused endpoints.
 fn refusals(compiled: &Compiled) -> Vec<String> {
-    let findings = compiled.endpoints.findings().filter(|f| f.code == Code::EndpointRefused);
+    let findings = compiled.report.diagnostics.iter().filter(|f| f.code == Code::EndpointRefused);
     findings.map(|f| format!("{}: {}", f.field, f.message)).collect()
 }
 
@@ -113,7 +118,7 @@ fn a_service_whose_endpoints_are_all_refused_says_so_to_callers_and_in_its_findi
     let text = format!("{SERVICE}{}", slice("web-1", "IPv4", &["{addresses: [127.0.0.1]}"]));
     let compiled = compiled(&from_api(&text), Place::default());
     assert_eq!(endpoints(&compiled).why_none(), Reason::EndpointRefused);
-    let none = compiled.endpoints.findings().find(|f| f.code == Code::NoEndpoints).unwrap();
+    let none = compiled.report.diagnostics.iter().find(|f| f.code == Code::NoEndpoints).unwrap();
     assert_eq!(none.message, "port 80 has 1 endpoints and Weir refuses them; calls get 502");
 }
 
@@ -178,14 +183,14 @@ fn the_setting_says_which_node_it_is_whatever_nodes_are_known() {
 
 #[test]
 fn a_service_that_is_deleted_and_made_again_has_its_number_and_none_of_its_old_endpoints() {
-    let mut interned: Interned = super::interned();
+    let mut compiler = super::compiler();
     let with =
         |ip: &str| format!("{SERVICE}{}", slice("web-1", "IPv4", &[&format!("{{addresses: [{ip}]}}")]));
-    let first = compile(&from_api(&with("10.1.0.1")).set, &mut interned);
-    let id = |c: &Compiled| c.snapshot.clusters.iter().next().unwrap().id;
-    let gone = compile(&Desired::default().set, &mut interned);
-    assert!(gone.snapshot.clusters.is_empty());
-    let again = compile(&from_api(&with("10.1.0.9")).set, &mut interned);
+    let first = compiler.compile(&from_api(&with("10.1.0.1")));
+    let id = |c: &Compiled| snapshot(c).clusters.iter().next().unwrap().id;
+    let gone = compiler.compile(&Desired::default());
+    assert!(snapshot(&gone).clusters.is_empty());
+    let again = compiler.compile(&from_api(&with("10.1.0.9")));
     assert_eq!(id(&first), id(&again));
     assert_eq!(addresses(&again), ["10.1.0.9:8080"]);
     assert_eq!(addresses(&first), ["10.1.0.1:8080"], "who still has the old one sees what it was");
@@ -193,13 +198,12 @@ fn a_service_that_is_deleted_and_made_again_has_its_number_and_none_of_its_old_e
 
 #[test]
 fn a_port_that_changes_its_number_or_protocol_takes_its_endpoints_along() {
-    let mut interned = super::interned();
+    let mut compiler = super::compiler();
     let slice = slice("web-1", "IPv4", &["{addresses: [10.1.0.1]}"]);
     let text = |ports: &str| SERVICE.replace("{port: 80, appProtocol: http}", ports) + &slice;
     let keys = |text: String| -> Vec<String> {
-        let compiled = compile(&from_api(&text).set, &mut interned);
-        compiled
-            .snapshot
+        let compiled = compiler.compile(&from_api(&text));
+        snapshot(&compiled)
             .clusters
             .iter()
             .map(|c| format!("{} {}", c.key, c.endpoints.load().endpoints.len()))

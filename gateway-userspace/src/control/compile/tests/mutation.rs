@@ -2,8 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{inputs, interned};
-use crate::control::compile::compile;
+use super::{compiler, inputs};
 use crate::control::provider::file;
 
 /// Bytes that YAML and the kinds care about.
@@ -36,10 +35,14 @@ const SPICE: [&str; 24] = [
 
 fn compile_text(text: &str) {
     let desired = file::from_text("mutated.yaml", text);
-    let mut interned = interned();
-    let first = compile(&desired.set, &mut interned);
-    let again = compile(&desired.set, &mut interned);
-    assert!(again.changed.is_empty(), "the second compile of the same found other endpoints");
+    let first = compiler().compile(&desired);
+    let mut compiler = compiler();
+    compiler.compile(&desired);
+    let again = compiler.compile(&desired);
+    assert!(
+        again.changed.is_empty() && again.snapshot.is_none(),
+        "the second compile of the same found more"
+    );
     assert_eq!(first.report, again.report);
 }
 

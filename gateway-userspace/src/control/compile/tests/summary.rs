@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::control::compile::Compiled;
-use crate::control::diagnostic::Diagnostic;
 use crate::control::render::finding_line;
-use crate::control::report::Condition;
+use crate::control::report::{Condition, StatusReport};
+use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::{Cluster, Endpoint};
 use crate::snapshot::listener::ListenerKind;
 use crate::snapshot::router::{Matcher, PathMatcher, RouteEntry, Router, Rule, ValueMatcher};
 use crate::snapshot::tier::Family;
 
-pub(super) fn of(compiled: &Compiled, read: &[Diagnostic]) -> String {
+pub(super) fn of(snapshot: &Snapshot, report: &StatusReport) -> String {
     let mut text = String::new();
-    let snapshot = &compiled.snapshot;
     let mut rules: BTreeMap<(String, bool), String> = BTreeMap::new();
     section(
         &mut text,
@@ -37,9 +35,8 @@ pub(super) fn of(compiled: &Compiled, read: &[Diagnostic]) -> String {
     );
     section(&mut text, "rules", rules.values().cloned());
     section(&mut text, "clusters", snapshot.clusters.iter().map(|c| cluster(c)));
-    statuses(&mut text, compiled);
-    let own = compiled.report.diagnostics.iter();
-    let findings = own.chain(compiled.endpoints.findings()).chain(read);
+    statuses(&mut text, report);
+    let findings = report.diagnostics.iter();
     section(
         &mut text,
         "findings",
@@ -159,8 +156,7 @@ fn endpoint(e: &Endpoint) -> String {
     format!("{}{texts}{weight}{state}{near}", e.address)
 }
 
-fn statuses(text: &mut String, compiled: &Compiled) {
-    let report = &compiled.report;
+fn statuses(text: &mut String, report: &StatusReport) {
     section(
         text,
         "gatewayClasses",

@@ -281,13 +281,13 @@ fn an_object_that_did_not_change_stays_the_same_one() {
 fn check_says_line_and_column_of_the_field_for_what_only_a_compile_can_know() {
     let text = "# a shop\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\nspec:\n  parentRefs:\n  - {name: edge}\n  rules:\n  - backendRefs:\n    - name: missing\n      port: 80\n";
     let folder = folder(&[("r.yaml", text)]);
-    let report = crate::control::check(folder.path(), &Limits::default()).unwrap();
-    let place = |code| report.diagnostics.iter().find(|d| d.code == code).map(|d| (d.line, d.column));
-    assert_eq!(place(Code::RefUnresolved), Some((Some(10), Some(7))), "{:#?}", report.diagnostics);
-    assert_eq!(place(Code::RouteRefused), Some((Some(7), Some(5))), "{:#?}", report.diagnostics);
-    let shown = crate::control::render::findings(&report.diagnostics, Default::default());
+    let findings = crate::control::check(folder.path(), &Limits::default()).unwrap();
+    let place = |code| findings.iter().find(|d| d.code == code).map(|d| (d.line, d.column));
+    assert_eq!(place(Code::RefUnresolved), Some((Some(10), Some(7))), "{:#?}", findings);
+    assert_eq!(place(Code::RouteRefused), Some((Some(7), Some(5))), "{:#?}", findings);
+    let shown = crate::control::render::findings(&findings, Default::default());
     assert!(shown.contains("r.yaml:10:7") && shown.contains("2 errors"), "{shown}");
     let json: serde_json::Value =
-        serde_json::from_str(&crate::control::render::findings_json(&report.diagnostics)).unwrap();
+        serde_json::from_str(&crate::control::render::findings_json(&findings)).unwrap();
     assert_eq!(json[0]["code"], "WEIR0510");
 }
