@@ -5,6 +5,7 @@ mod admin;
 mod bad_config;
 mod descriptors;
 mod edits;
+mod endpoints;
 mod filters;
 mod fixture;
 mod full_disk;

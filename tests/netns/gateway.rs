@@ -23,7 +23,7 @@ const SHOP: Service<'_> = Service { name: "shop", address: "10.96.0.10", protoco
 
 /// A stage that serves `shop` from three replicas, with Weir running; `None`, and a line that says why,
 /// where there can be none.
-fn stage(label: &str) -> Option<Stage> {
+pub(crate) fn stage(label: &str) -> Option<Stage> {
     if !Datapath::is_embedded() {
         let obstacle = "needs the eBPF object: run `cargo xtask build` first";
         assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "{obstacle}");
