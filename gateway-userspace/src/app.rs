@@ -3,40 +3,39 @@
 //! Two kinds of runtime: each worker has its own thread and runtime for traffic; everything else
 //! (configuration, enrolment, status, logs, admin) lives on the one of the thread that calls `run`.
 
+pub mod follow;
 pub mod handover;
 pub mod holder;
 pub mod kernel;
 pub mod memory;
+pub mod node;
 pub mod pods;
 pub mod ports;
+pub mod source;
 pub mod state;
 pub mod workers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
-use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::admin::server::{self as admin, Access, AdminSocket};
-use crate::bootstrap::{Capture, Settings};
-use crate::capture::PodSource;
+use crate::bootstrap::{Capture, Settings, Source};
 use crate::capture::enrol::Enrolment;
+use crate::capture::netns::is_of_home;
 use crate::capture::pod_table::PodTable;
-use crate::capture::standalone::StandalonePods;
 use crate::control::Control;
-use crate::control::config::captured_pod::CapturedPod;
-use crate::control::config::resources::Objects;
-use crate::control::provider::Desired;
-use crate::control::provider::file;
 use crate::drain::{self, Cause, Drain, DrainTrigger};
-use crate::limits::Limits;
+use crate::limits::{ENROL_FIRST_MAX, Limits};
 use crate::proxy::shedding::MemoryUse;
 use crate::readiness::{Blocked, Readiness};
 use crate::snapshot::store::SnapshotStore;
@@ -44,16 +43,16 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::directory::Directory;
 use crate::telemetry::endpoint_state::EndpointStates;
 use crate::worker::WorkerContext;
+use follow::Follow;
 use handover::{HandoverServer, Predecessor};
 use holder::{Held, Holder};
 use kernel::{Kernel, KernelOptions, KernelTablesOf};
+use node::{Ended, Node};
 use pods::RunningGateway;
-use ports::{Inherited, PortChange, Ports};
+use ports::{Inherited, Ports};
+use source::{PodFeed, Provided};
 use state::{LatestReport, RunningState};
 use workers::{NetnsSockets, Workers};
-
-/// Before ports that could not be opened are tried again.
-const PORT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a started gateway can be reached by.
 #[derive(Debug, Clone)]
@@ -86,6 +85,8 @@ struct Parts {
     holder: Arc<Holder>,
     report: LatestReport,
     readiness: Readiness,
+    /// Where a cluster tells.
+    node: Option<Rc<Node>>,
 }
 
 /// Where others reach this process, beside its gateway ports.
@@ -112,9 +113,15 @@ pub struct App {
 /// # Errors
 /// When the gateway cannot start. Each says what to do.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let (pins, source) = (settings.bpf_root.clone(), settings.source.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async {
-        let app = App::start(settings).await?;
+    let local = LocalSet::new();
+    let ended = local.block_on(&runtime, async {
+        let provided = tokio::select! {
+            provided = Provided::open(&settings) => provided?,
+            asked = drain::asked_to_end() => return asked.map(|()| Ended::Stays).context("SIGTERM cannot be watched"),
+        };
+        let app = App::start_with(settings, provided).await?;
         let trigger = app.bound.drain.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = trigger.start_on_signal().await {
@@ -122,7 +129,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
             }
         });
         app.serve().await
-    })
+    })?;
+    // Whatever holds the datapath ends with them.
+    drop((local, runtime));
+    if let (Ended::Uninstalled, Source::Node(node)) = (ended, source) {
+        node::remove_everything(&pins, &node);
+    }
+    Ok(())
 }
 
 impl App {
@@ -131,20 +144,20 @@ impl App {
     /// # Errors
     /// When something is in the way of all serving. A broken object or a port in use is not.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let provided = Provided::open(&settings).await?;
+        Self::start_with(settings, provided).await
+    }
+
+    async fn start_with(settings: Settings, provided: Provided) -> anyhow::Result<Self> {
         let (trigger, drain) = drain::channel();
         make_folder(&settings.admin_socket)?;
         let next = handover::path_beside(&settings.admin_socket);
         let (predecessor, inherited) = find_predecessor(&settings, &next)?;
         let (mut held, holder) = find_held(&settings, predecessor.is_some());
         held.ports.extend(inherited);
-        let (parts, mut follow) = build(&settings, &mut held, holder, &trigger)?;
+        let (parts, mut follow) = build(&settings, provided, &mut held, holder, &trigger)?;
         let starting = parts.readiness.block("start");
-        if !follow.desired_pods.borrow().is_empty() {
-            parts.kernel.open().map_err(|error| {
-                let why = indented(&error);
-                anyhow!("cannot capture the folder's pods; --capture off serves its gateways alone: {why}")
-            })?;
-        }
+        open_datapath(&parts, &follow.pods)?;
         let admin_socket = AdminSocket::bind(&settings.admin_socket, predecessor.is_some())?;
         let admin_port = open_admin_port(settings.admin_address).await?;
         follow.compare_ports(&parts);
@@ -170,7 +183,7 @@ impl App {
     ///
     /// # Errors
     /// When the process that is replaced cannot be told so.
-    pub async fn serve(self) -> anyhow::Result<()> {
+    pub async fn serve(self) -> anyhow::Result<Ended> {
         let Self { parts, follow, predecessor, mut held, doors, starting, mut drain, bound } = self;
         let (stop_telemetry, stopped) = oneshot::channel::<()>();
         let reading = tokio::task::spawn_local(read_records(Arc::clone(&parts.telemetry), stopped));
@@ -180,13 +193,14 @@ impl App {
         let answering = answer_admin(doors.admin_socket, doors.admin_port, parts.admin_state(&bound.drain));
 
         let mut enrolment = Enrolment::new(parts.gateway(), parts.pods.clone(), parts.limits.pods_max);
-        let mut source = StandalonePods::new(follow.desired_pods.subscribe());
+        let mut source = follow.pods.follow().context("pods cannot be looked for")?;
         enrolment.inherit(held.take_pods());
-        while let Some(Some(event)) = source.next().now_or_never() {
-            enrolment.apply(event);
+        if enrolment.begin(&mut source, ENROL_FIRST_MAX).await {
+            parts.kernel.retain(&parts.pods.cookies());
+        } else {
+            tracing::warn!("not every pod that was there could be looked for: serving the others");
         }
         enrolment.forget_inherited();
-        parts.kernel.retain(&parts.pods.cookies());
         if let Some(predecessor) = predecessor {
             let pid = predecessor.pid();
             predecessor.done().with_context(|| format!("process {pid} did not hear that it is replaced"))?;
@@ -196,12 +210,24 @@ impl App {
         drop(starting);
         announce(&bound, &parts.pods);
 
+        let reporting = parts.node.clone().map(|node| tokio::task::spawn_local(node.report(parts.clone())));
+        let mut following = pin!(follow.run(&parts));
         let cause = tokio::select! {
             cause = drain.started() => cause,
             () = enrolment.follow(&mut source, parts.limits.pod_check_interval) => Cause::Asked,
-            () = follow.run(&parts) => Cause::Asked,
+            () = &mut following => Cause::Asked,
         };
-        drop(doors.handover);
+        drop((doors.handover, source));
+        if let Some(reporting) = reporting {
+            reporting.abort();
+        }
+        let mut ended = Ended::Stays;
+        if let Some(node) = &parts.node {
+            ended = tokio::select! {
+                ended = node.end(cause, &parts, &mut enrolment, &mut drain, &bound) => ended,
+                () = &mut following => ended,
+            };
+        }
         parts.drain(cause).await;
         drop(stop_telemetry);
         // The last records are read; a panic there has been reported.
@@ -211,7 +237,7 @@ impl App {
             // Dropped when it has ended, and its socket with it.
             let _ = task.await;
         }
-        Ok(())
+        Ok(ended)
     }
 }
 
@@ -259,6 +285,7 @@ impl Parts {
 /// Builds what serves, and applies the first configuration. Opens no port and no datapath.
 fn build(
     settings: &Settings,
+    provided: Provided,
     held: &mut Held,
     holder: Holder,
     drain: &DrainTrigger,
@@ -272,13 +299,10 @@ fn build(
     let directory = Directory { names: control.names(), ..Directory::default() };
     let telemetry = Telemetry::new(&settings.access_log, directory, &limits)
         .with_context(|| format!("cannot open the access log {:?}", settings.access_log.target))?;
-    let mut desired = file::follow(&settings.config, &limits)?;
+    let Provided { mut desired, pods, cluster } = provided;
 
     let report = LatestReport::default();
     let first = desired.borrow_and_update().clone();
-    let captured = settings.capture == Capture::Auto;
-    let pods = if captured { first.set.captured_pods.clone() } else { Objects::default() };
-    let (desired_pods, _) = watch::channel(pods);
     report.set(control.apply_logged(&first).report);
 
     let destinations = Arc::new(kernel.destinations());
@@ -300,65 +324,9 @@ fn build(
         pods: PodTable::default(),
         report,
         readiness: Readiness::default(),
+        node: cluster.map(|cluster| Rc::new(Node::new(cluster))),
     };
-    Ok((parts, Follow { control, desired, desired_pods, captured }))
-}
-
-/// Follows the folder of YAML.
-struct Follow {
-    control: Control,
-    desired: watch::Receiver<Desired>,
-    desired_pods: watch::Sender<Objects<CapturedPod>>,
-    captured: bool,
-}
-
-impl Follow {
-    async fn run(mut self, parts: &Parts) {
-        let mut retry = tokio::time::interval(PORT_RETRY_INTERVAL);
-        loop {
-            tokio::select! {
-                changed = self.desired.changed() => {
-                    if changed.is_err() {
-                        tracing::error!("the configuration folder is no longer followed: restart to read it again");
-                        return std::future::pending().await;
-                    }
-                    let desired = self.desired.borrow_and_update().clone();
-                    self.apply(desired, parts);
-                }
-                _ = retry.tick() => self.compare_ports(parts),
-            }
-        }
-    }
-}
-
-impl Follow {
-    fn apply(&mut self, desired: Desired, parts: &Parts) {
-        let noticed = Instant::now();
-        let pods = desired.set.captured_pods.clone();
-        parts.report.set(self.control.apply_logged(&desired).report);
-        self.compare_ports(parts);
-        if self.captured {
-            self.desired_pods.send_replace(pods);
-        }
-        parts.telemetry.config_applied(noticed.elapsed());
-    }
-
-    /// Opens and closes gateway ports as the newest snapshot wants them; those that cannot be opened
-    /// are said in the statuses.
-    fn compare_ports(&mut self, parts: &Parts) {
-        let (changes, failed) = {
-            let mut ports = lock(&parts.ports);
-            (ports.compare(&parts.store.load().listeners), ports.failed().clone())
-        };
-        for change in changes {
-            match &change {
-                PortChange::Open { listener, sockets } => parts.holder.keep_port(listener.address, sockets),
-                PortChange::Close(address) => parts.holder.drop_port(*address),
-            }
-            parts.workers.change_port(change);
-        }
-        parts.report.set(self.control.set_unusable(failed));
-    }
+    Ok((parts, Follow { control, desired, pods }))
 }
 
 /// Reads the workers' records until `stop`.
@@ -382,6 +350,21 @@ fn answer_admin(
     tasks
 }
 
+/// A node opens the datapath whether or not it has pods to capture yet, and serves Gateways without one.
+fn open_datapath(parts: &Parts, pods: &PodFeed) -> anyhow::Result<()> {
+    if pods.needs_datapath() {
+        parts.kernel.open().map_err(|error| {
+            let why = indented(&error);
+            anyhow!("cannot capture the folder's pods; --capture off serves its gateways alone: {why}")
+        })?;
+    } else if parts.node.is_some()
+        && let Err(error) = parts.kernel.open()
+    {
+        tracing::error!("no pod can be captured: {}", indented(&error));
+    }
+    Ok(())
+}
+
 /// Several lines stand below what they belong to.
 fn indented(text: &str) -> String {
     if text.contains('\n') { format!("\n  {}", text.replace('\n', "\n  ")) } else { text.to_owned() }
@@ -395,6 +378,10 @@ fn kernel_options(settings: &Settings, held: &Held) -> KernelOptions {
     KernelOptions {
         enabled: settings.capture == Capture::Auto,
         cgroup: settings.cgroup.clone(),
+        cgroups: match &settings.source {
+            Source::Folder(_) => None,
+            Source::Node(node) => Some(node.paths.cgroups.clone()),
+        },
         pin_root: settings.bpf_root.clone(),
         takeover: settings.takeover,
         keep_flows: !held.pods.is_empty(),
@@ -447,7 +434,9 @@ fn find_predecessor(settings: &Settings, path: &Path) -> anyhow::Result<(Option<
         let taken = predecessor.take_sockets().with_context(|| {
             format!("process {} does not hand its ports over; stop it and start again", predecessor.pid())
         })?;
-        if let Some(inherited) = taken {
+        if let Some(mut inherited) = taken {
+            // Those of a pod that this one replaces are in that pod's network.
+            inherited.retain(|_, sockets| sockets.iter().all(is_of_home));
             return Ok((Some(predecessor), inherited));
         }
     }

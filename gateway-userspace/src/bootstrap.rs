@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::capture::locate::NodePaths;
+use crate::capture::selection::SelectionSettings;
 use crate::control::compile::Place;
 use crate::ebpf::PIN_ROOT;
 use crate::limits::Limits;
@@ -36,18 +39,47 @@ pub enum BootstrapError {
 /// Whether pods may be captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capture {
-    /// As soon as the folder names one.
+    /// As soon as the folder names one, or labels in the cluster ask for it.
     #[default]
     Auto,
     /// Never: gateways only.
     Off,
 }
 
+/// Where desired state comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A folder of YAML.
+    Folder(PathBuf),
+    /// An API server, of which this process serves one node.
+    Node(Box<NodeSettings>),
+}
+
+/// What a process must know that serves a node of a cluster.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// How to reach the API server; as the pod's service account says when not given.
+    pub kubeconfig: Option<PathBuf>,
+    /// The node that it serves.
+    pub node_name: String,
+    /// The DaemonSet that it belongs to, in `selection.own_namespace`. When that is deleted, so is what
+    /// Weir has left on the node.
+    pub daemon_set: String,
+    /// Which pods are captured.
+    pub selection: SelectionSettings,
+    /// Where the node's own trees are.
+    pub paths: NodePaths,
+    /// Keeps what is known across a restart.
+    pub state_dir: PathBuf,
+    /// How long ports of Gateways stay open after SIGTERM: until nobody is sent here any more.
+    pub drain_delay: Duration,
+}
+
 /// How to run the gateway.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The folder of YAML.
-    pub config: PathBuf,
+    /// Where desired state comes from.
+    pub source: Source,
     /// The proxies in front of Gateways whose `X-Forwarded-*` headers are believed.
     pub trusted: TrustedProxies,
     /// Where the admin socket is made.
@@ -82,7 +114,7 @@ impl Settings {
     /// Settings with every default, for a folder and an admin socket.
     pub fn new(config: PathBuf, admin_socket: PathBuf) -> Self {
         Self {
-            config,
+            source: Source::Folder(config),
             trusted: TrustedProxies::default(),
             admin_socket,
             admin_address: None,
@@ -105,8 +137,10 @@ impl Settings {
     /// # Errors
     /// The first thing that is wrong, and what to do.
     pub fn check(&self) -> Result<(), BootstrapError> {
-        if !self.config.is_dir() {
-            return Err(BootstrapError::NoConfig(self.config.clone()));
+        if let Source::Folder(folder) = &self.source
+            && !folder.is_dir()
+        {
+            return Err(BootstrapError::NoConfig(folder.clone()));
         }
         // The handover socket's path is the longest one that is made beside it.
         let longest = crate::app::handover::path_beside(&self.admin_socket);

@@ -9,9 +9,11 @@ pub mod cleanup;
 pub mod controller;
 pub mod explain;
 pub mod hold;
+pub mod node;
 pub mod output;
 pub mod place;
 pub mod run;
+pub mod serve;
 pub mod status;
 pub mod version;
 
@@ -50,6 +52,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(Box<run::RunArgs>),
+    Node(Box<node::NodeArgs>),
     Check(check::CheckArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Run(args) => run::run(*args),
+        Verb::Node(args) => node::run(*args),
         Verb::Check(args) => check::run(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Explain(args) => explain::run(&args),

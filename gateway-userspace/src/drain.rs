@@ -17,25 +17,46 @@ pub enum Cause {
 
 /// Asks for the drain.
 #[derive(Debug, Clone)]
-pub struct DrainTrigger(watch::Sender<Option<Cause>>);
+pub struct DrainTrigger(watch::Sender<Causes>);
 
 /// Knows whether the drain was asked for.
 #[derive(Debug, Clone)]
-pub struct Drain(watch::Receiver<Option<Cause>>);
+pub struct Drain(watch::Receiver<Causes>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Causes {
+    first: Option<Cause>,
+    /// One that is replaced can be asked to end later.
+    asked: bool,
+}
 
 /// A trigger and what it triggers.
 pub fn channel() -> (DrainTrigger, Drain) {
-    let (trigger, drain) = watch::channel(None);
+    let (trigger, drain) = watch::channel(Causes::default());
     (DrainTrigger(trigger), Drain(drain))
+}
+
+/// Waits for SIGTERM or SIGINT, while nothing is there yet that drains.
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub async fn asked_to_end() -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 impl DrainTrigger {
     /// Begins the drain. The first cause stands.
     pub fn start(&self, cause: Cause) {
         self.0.send_if_modified(|now| {
-            let first = now.is_none();
-            now.get_or_insert(cause);
-            first
+            let news = now.first.is_none() || (cause == Cause::Asked && !now.asked);
+            now.first.get_or_insert(cause);
+            now.asked |= cause == Cause::Asked;
+            news
         });
     }
 
@@ -64,16 +85,23 @@ impl DrainTrigger {
 impl Drain {
     /// Waits until the drain is asked for.
     pub async fn started(&mut self) -> Cause {
-        match self.0.wait_for(Option::is_some).await {
-            Ok(cause) => cause.unwrap_or(Cause::Asked),
+        match self.0.wait_for(|causes| causes.first.is_some()).await {
+            Ok(causes) => causes.first.unwrap_or(Cause::Asked),
             // Nobody is left who could ask.
             Err(_) => std::future::pending().await,
         }
     }
 
+    /// Waits until somebody asks for it, whoever has taken over before.
+    pub async fn asked(&mut self) {
+        if self.0.wait_for(|causes| causes.asked).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// True from the moment the drain was asked for.
     pub fn is_started(&self) -> bool {
-        self.0.borrow().is_some()
+        self.0.borrow().first.is_some()
     }
 }
 
@@ -90,5 +118,6 @@ mod tests {
         trigger.start(Cause::Asked);
         assert!(drain.is_started());
         assert_eq!(late.started().await, Cause::Replaced);
+        late.asked().await;
     }
 }

@@ -19,6 +19,18 @@ pub const STATUS_MESSAGE_CHARS_MAX: usize = 2048;
 /// whole slice to every node.
 pub const SLICE_ENDPOINTS_MAX: usize = 100;
 
+/// How long a process that starts waits for the pods that were there before to be found.
+pub const ENROL_FIRST_MAX: Duration = Duration::from_secs(10);
+
+/// Least time between two reports of a node.
+pub const NODE_REPORT_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Between two reports of a node on which nothing changed.
+pub const NODE_REPORT_REFRESH: Duration = Duration::from_secs(10 * 60);
+
+/// Pods that a node's report names.
+pub const NODE_REPORT_PODS_MAX: usize = 1024;
+
 /// Limits of the data plane and of what surrounds it. `Default` is the safe one.
 #[derive(Debug, Clone)]
 pub struct Limits {

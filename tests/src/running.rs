@@ -26,7 +26,7 @@ impl Running {
                 match App::start(settings).await {
                     Ok(app) => {
                         tell.send(Ok(app.bound().clone()))?;
-                        app.serve().await
+                        app.serve().await.map(drop)
                     }
                     Err(error) => Ok(tell.send(Err(error))?),
                 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use gateway_common::decision::Decision;
 
-use crate::capture::cgroup;
+use crate::capture::cgroup::{self, CgroupError};
 use crate::control::KernelSink;
 use crate::drain::{Cause, DrainTrigger};
 use crate::ebpf::tables::{KernelService, KernelTables, KernelTablesChange};
@@ -36,6 +36,8 @@ pub struct KernelOptions {
     pub enabled: bool,
     /// As given by the user; found when not.
     pub cgroup: Option<PathBuf>,
+    /// Where the node's hierarchies are mounted, if that is not where this process has its own.
+    pub cgroups: Option<PathBuf>,
     /// Folder of the pins.
     pub pin_root: PathBuf,
     /// Replace the process that has it.
@@ -208,6 +210,13 @@ impl Kernel {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn pods_directory(&self) -> Result<PathBuf, CgroupError> {
+        match (&self.options.cgroup, &self.options.cgroups) {
+            (None, Some(cgroups)) => cgroup::pods_directory_below(cgroups),
+            (given, _) => cgroup::pods_directory(given.as_deref()),
+        }
+    }
+
     fn try_open(&self) -> Result<Arc<Datapath>, String> {
         if !self.options.enabled {
             return Err("capture is off (--capture off)".to_owned());
@@ -215,7 +224,7 @@ impl Kernel {
         let options = DatapathOptions {
             // What the binary lacks is said before what the machine lacks.
             cgroup: match Datapath::is_embedded() {
-                true => cgroup::pods_directory(self.options.cgroup.as_deref()).map_err(|e| e.to_string())?,
+                true => self.pods_directory().map_err(|e| e.to_string())?,
                 false => PathBuf::new(),
             },
             pin_root: self.options.pin_root.clone(),

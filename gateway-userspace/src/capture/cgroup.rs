@@ -19,7 +19,7 @@ pub enum CgroupError {
     #[error("no cgroup2 file system is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")]
     NoCgroup2,
     /// A cgroup2 mount has no directory of pods.
-    #[error("{0} holds no kubepods directory; say with --cgroup which directory holds the pods")]
+    #[error("{0} holds no kubepods directory of cgroup2; say with --cgroup which directory holds the pods")]
     NoPods(PathBuf),
     /// The directory given by the user is not one of a cgroup2 hierarchy.
     #[error("{path} is no cgroup2 directory: {cause}")]
@@ -45,6 +45,14 @@ pub fn pods_directory(given: Option<&Path>) -> Result<PathBuf, CgroupError> {
                 .ok_or(CgroupError::NoPods(mount))
         }
     }
+}
+
+/// The kubelet's directory of pods in the cgroup2 tree at or below `root`, a mount of `/sys/fs/cgroup`.
+pub fn pods_directory_below(root: &Path) -> Result<PathBuf, CgroupError> {
+    let trees = [root.to_path_buf(), root.join("unified")];
+    let directories = trees.iter().flat_map(|tree| KUBEPODS.map(|name| tree.join(name)));
+    let mut found = directories.filter(|path| path.is_dir() && check(path).is_ok());
+    found.next().ok_or_else(|| CgroupError::NoPods(root.to_path_buf()))
 }
 
 fn check(path: &Path) -> Result<(), CgroupError> {

@@ -79,6 +79,29 @@ impl<G: Gateway> Enrolment<G> {
         self.held.clear();
     }
 
+    /// Takes in the pods that `source` knows at first. False when that takes longer than `longest`.
+    pub async fn begin(&mut self, source: &mut impl PodSource, longest: Duration) -> bool {
+        let complete = async {
+            while let Some(event) = source.next().await {
+                if event == PodEvent::Complete {
+                    break;
+                }
+                self.apply(event);
+            }
+        };
+        tokio::time::timeout(longest, complete).await.is_ok()
+    }
+
+    /// Another process has captured the pods: what they began here finishes, their kernel entries stay.
+    pub fn hand_over(&mut self) {
+        for (key, entry) in std::mem::take(&mut self.pods) {
+            if let Some((captured, _)) = entry.captured {
+                self.gateway.close(captured.id);
+            }
+            self.table.forget(&key);
+        }
+    }
+
     /// Follows `source`, and looks after the pods every `check_every`, for as long as it is polled.
     pub async fn follow(&mut self, source: &mut impl PodSource, check_every: Duration) {
         let mut check = tokio::time::interval(check_every);

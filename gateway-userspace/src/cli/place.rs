@@ -41,6 +41,13 @@ impl<T: FromStr> FromStr for List<T> {
     }
 }
 
+impl PlaceArgs {
+    /// The node, where one is given.
+    pub fn node_name(&self) -> Option<&str> {
+        self.node_name.as_deref().filter(|name| !name.is_empty())
+    }
+}
+
 impl From<PlaceArgs> for Place {
     fn from(args: PlaceArgs) -> Self {
         let name = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Arc::from);

@@ -1,0 +1,244 @@
+//! What a process does that serves a node of a cluster: it reports, gives way to a next one, and is uninstalled.
+//!
+//! The process of a DaemonSet's pod that was replaced stays until its pod is ended: a container that ends by
+//! itself is started again, and would take over in turn. Meanwhile it goes on serving Gateways at its pod's
+//! address, which nobody can take over.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+
+use super::handover::{self, Predecessor};
+use super::pods::RunningGateway;
+use super::source::Cluster;
+use super::{Bound, Parts, lock};
+use crate::bootstrap::NodeSettings;
+use crate::capture::enrol::Enrolment;
+use crate::capture::pod_table::PodStatus;
+use crate::control::config::node_report::{NodeReport, NodeReportStatus, ReportedPod};
+use crate::control::provider::kubernetes::freshness::Freshness;
+use crate::drain::{Cause, Drain};
+use crate::ebpf::Datapath;
+use crate::limits::{NODE_REPORT_INTERVAL, NODE_REPORT_PODS_MAX, NODE_REPORT_REFRESH};
+
+/// Who writes reports, for the API server.
+const FIELD_MANAGER: &str = "weir-node";
+
+/// Longest wait for one answer of the API server.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Between two looks for the process that has taken over, and how many times it may be missed.
+const SUCCESSOR_INTERVAL: Duration = Duration::from_secs(2);
+const SUCCESSOR_MISSED_MAX: u32 = 8;
+
+/// What becomes of what Weir has in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It stays, and connects go by the fail policy of their Service, until a next process comes.
+    Stays,
+    /// No next process will come.
+    Uninstalled,
+}
+
+/// The DaemonSet, as far as it can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Installation {
+    There,
+    Deleted,
+    /// The API server does not say: the role is not there, or not any more.
+    Forbidden,
+    Unknown,
+}
+
+/// One node of a cluster.
+pub struct Node {
+    cluster: Cluster,
+    /// The DaemonSet was seen once, so that this process may look.
+    may_look: Cell<bool>,
+}
+
+impl Node {
+    /// That of this process.
+    pub fn new(cluster: Cluster) -> Self {
+        Self { cluster, may_look: Cell::new(false) }
+    }
+
+    /// How new desired state is.
+    pub fn freshness(&self) -> &Freshness {
+        &self.cluster.freshness
+    }
+
+    /// Keeps the node's report true, for as long as it is polled.
+    pub(super) async fn report(self: Rc<Self>, parts: Parts) {
+        let mut tick = tokio::time::interval(NODE_REPORT_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut written: Option<(Instant, NodeReportStatus)> = None;
+        let mut failed = None;
+        self.may_look.set(self.installation().await == Installation::There);
+        loop {
+            tick.tick().await;
+            let status = self.status(&parts);
+            let due = written
+                .as_ref()
+                .is_none_or(|(when, old)| status.differs(old) || when.elapsed() >= NODE_REPORT_REFRESH);
+            if !due {
+                continue;
+            }
+            match self.write(&status).await {
+                Ok(()) => {
+                    written = Some((Instant::now(), status));
+                    failed = None;
+                }
+                Err(error) if failed.as_deref() == Some(&*error) => {}
+                Err(error) => {
+                    tracing::warn!("the node's report is not written: {error}");
+                    failed = Some(error);
+                }
+            }
+        }
+    }
+
+    fn status(&self, parts: &Parts) -> NodeReportStatus {
+        let status = NodeReportStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_generation: parts.store.load().generation,
+            ready: parts.readiness.is_ready(),
+            datapath_error: parts.kernel.error(),
+            api_age_seconds: self.cluster.freshness.age().unwrap_or_default().as_secs(),
+            reported_at: jiff::Timestamp::now().to_string(),
+            ..NodeReportStatus::default()
+        };
+        let pods = parts.pods.rows().into_iter().map(reported).collect();
+        status.with_pods(pods, NODE_REPORT_PODS_MAX)
+    }
+
+    async fn write(&self, status: &NodeReportStatus) -> Result<(), String> {
+        let kind = ApiResource {
+            group: "weir.dev".to_owned(),
+            version: "v1alpha1".to_owned(),
+            api_version: NodeReport::API_VERSION.to_owned(),
+            kind: NodeReport::KIND.to_owned(),
+            plural: NodeReport::PLURAL.to_owned(),
+        };
+        let reports: Api<DynamicObject> = Api::all_with(self.cluster.client.clone(), &kind);
+        let name = &self.cluster.settings.node_name;
+        let report = NodeReport::new(name, status.clone());
+        let apply = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(&report);
+        let writing = reports.patch(name, &apply, &patch);
+        match tokio::time::timeout(ASK_TIMEOUT, writing).await {
+            Ok(written) => written.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err("the API server does not answer".to_owned()),
+        }
+    }
+
+    /// Once the drain was asked for: what comes before it.
+    pub(super) async fn end(
+        &self,
+        cause: Cause,
+        parts: &Parts,
+        enrolment: &mut Enrolment<RunningGateway>,
+        drain: &mut Drain,
+        bound: &Bound,
+    ) -> Ended {
+        let installation = match cause {
+            Cause::Asked => {
+                parts.kernel.retire();
+                self.installation().await
+            }
+            Cause::Replaced => {
+                parts.kernel.leave();
+                enrolment.hand_over();
+                tracing::info!(
+                    "another process serves this node's pods: Gateways are served here until the end"
+                );
+                tokio::select! {
+                    () = drain.asked() => {}
+                    () = successor_is_gone(&bound.admin_socket) => {
+                        tracing::warn!("the process that took over is gone: ending, to start again");
+                    }
+                }
+                Installation::There
+            }
+        };
+        let _leaving = parts.readiness.block("the end: draining");
+        let has_ports = lock(&parts.ports).open().next().is_some();
+        if has_ports && !self.cluster.settings.drain_delay.is_zero() {
+            tracing::info!(delay = ?self.cluster.settings.drain_delay, "Gateways are served until nobody is sent here");
+            tokio::time::sleep(self.cluster.settings.drain_delay).await;
+        }
+        match installation {
+            Installation::Deleted => Ended::Uninstalled,
+            // The role was taken away: an uninstall deletes it together with the DaemonSet.
+            Installation::Forbidden if self.may_look.get() => Ended::Uninstalled,
+            _ => Ended::Stays,
+        }
+    }
+
+    /// Whether the DaemonSet is still there.
+    async fn installation(&self) -> Installation {
+        let settings = &self.cluster.settings;
+        if settings.daemon_set.is_empty() {
+            return Installation::Unknown;
+        }
+        let namespace = &settings.selection.own_namespace;
+        let sets: Api<DaemonSet> = Api::namespaced(self.cluster.client.clone(), namespace);
+        let asking = sets.get_metadata(&settings.daemon_set);
+        let found = match tokio::time::timeout(ASK_TIMEOUT, asking).await {
+            Ok(Ok(set)) if set.metadata.deletion_timestamp.is_some() => Installation::Deleted,
+            Ok(Ok(_)) => Installation::There,
+            Ok(Err(kube::Error::Api(status))) => match status.code {
+                404 => Installation::Deleted,
+                401 | 403 => Installation::Forbidden,
+                _ => Installation::Unknown,
+            },
+            Ok(Err(_)) | Err(_) => Installation::Unknown,
+        };
+        tracing::debug!(daemon_set = %settings.daemon_set, ?found, "is Weir installed?");
+        found
+    }
+}
+
+/// Returns when nobody has been at the place of the next process for a while.
+async fn successor_is_gone(admin_socket: &Path) {
+    let path = handover::path_beside(admin_socket);
+    let mut missed = 0;
+    while missed < SUCCESSOR_MISSED_MAX {
+        tokio::time::sleep(SUCCESSOR_INTERVAL).await;
+        match Predecessor::find(&path) {
+            Ok(Some(_)) => missed = 0,
+            Ok(None) | Err(_) => missed += 1,
+        }
+    }
+}
+
+fn reported(row: PodStatus) -> ReportedPod {
+    let (namespace, name) = row.pod.split_once('/').unwrap_or(("", &row.pod));
+    ReportedPod {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: row.uid,
+        state: row.state.to_owned(),
+        reason: row.reason.map(str::to_owned),
+        message: row.message,
+    }
+}
+
+/// Leaves nothing of Weir on the node. Nothing of this process may use the datapath any more.
+pub fn remove_everything(pins: &Path, node: &NodeSettings) {
+    match Datapath::cleanup(pins) {
+        Ok(removed) => tracing::info!(pins = removed.len(), "Weir is uninstalled: nothing of it is left"),
+        Err(error) => tracing::error!(%error, "Weir is uninstalled, but its pins stay: run `weir cleanup`"),
+    }
+    let files = std::fs::read_dir(&node.state_dir).into_iter().flatten().flatten();
+    for file in files {
+        if let Err(error) = std::fs::remove_file(file.path()) {
+            tracing::warn!(path = %file.path().display(), %error, "a file of Weir stays");
+        }
+    }
+}
