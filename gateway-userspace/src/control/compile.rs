@@ -158,9 +158,10 @@ impl Compiler {
         }
     }
 
-    /// Says where the gateway runs. To be called before the first compile.
+    /// Says where the gateway runs. Everything reads it, so the next compile looks at everything.
     pub fn set_place(&mut self, place: Place) {
         self.interned.set_place(place);
+        self.forget();
     }
 
     /// The texts of the numbers given so far.
