@@ -204,8 +204,9 @@ impl Hub {
             self.refused.insert(source, finding);
             self.findings = None;
         }
-        self.settled.insert(source);
-        self.changed();
+        if self.settled.insert(source) | self.findings.is_none() {
+            self.changed();
+        }
     }
 
     /// What there is to say about the file that keeps what is known. Told with the next change.
