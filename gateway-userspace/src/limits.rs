@@ -167,12 +167,12 @@ pub struct Limits {
     pub regex_bytes_max: usize,
     /// Compiled size of all regular expressions of one route, bytes.
     pub route_regex_bytes_max: usize,
-    /// Quiet time after a file event before the folder is read again.
+    /// Quiet time after a file event before the file is read: what is written together is read together.
     pub config_debounce: Duration,
     /// The longest that an unbroken burst of events can hold back changes of files that are whole.
     pub config_burst_max: Duration,
     /// How often a configuration folder is looked at whether or not an event says so; also the longest
-    /// that a file which is being written can hold changes back.
+    /// that a file is held back which is being written all the time.
     pub config_poll_interval: Duration,
     /// Those of following an API server.
     pub api: ApiLimits,
@@ -245,7 +245,7 @@ impl Default for Limits {
             config_file_bytes_max: 8 * 1024 * 1024,
             regex_bytes_max: 64 * 1024,
             route_regex_bytes_max: 1024 * 1024,
-            config_debounce: Duration::from_millis(10),
+            config_debounce: Duration::from_millis(2),
             config_burst_max: Duration::from_millis(20),
             config_poll_interval: Duration::from_secs(5),
             api: ApiLimits::default(),

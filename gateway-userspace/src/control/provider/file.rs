@@ -10,7 +10,7 @@ mod parse;
 mod reader;
 mod settle;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use self::reader::Reader;
-use self::settle::Burst;
+use self::settle::{Look, Patience, Pending};
 use super::Desired;
 use crate::control::diagnostic::Diagnostic;
 use crate::limits::Limits;
@@ -67,8 +67,12 @@ pub fn follow(folder: &Path, limits: &Limits) -> Result<watch::Receiver<Desired>
         watcher,
         incoming,
         sender,
-        debounce: limits.config_debounce,
-        burst_max: limits.config_burst_max,
+        pending: Pending::default(),
+        patience: Patience {
+            quiet: limits.config_debounce,
+            whole_max: limits.config_burst_max,
+            unfinished_max: limits.config_poll_interval,
+        },
         poll: limits.config_poll_interval,
     };
     let thread = std::thread::Builder::new().name("weir-config".to_owned());
@@ -85,7 +89,7 @@ pub fn from_text(file: &str, text: &str) -> Desired {
 
 fn first_read(reader: &mut Reader, folder: &Path) -> Result<(), FolderError> {
     let unreadable = |source| FolderError::Unreadable { folder: folder.to_owned(), source };
-    reader.refresh(&BTreeSet::new()).map(|_| ()).map_err(unreadable)
+    reader.refresh(&Look::default()).map(|_| ()).map_err(unreadable)
 }
 
 /// The kernel's notices about a folder; a poll does its work where there are none.
@@ -129,8 +133,8 @@ struct Follower {
     watcher: Watch,
     incoming: mpsc::Receiver<notify::Event>,
     sender: watch::Sender<Desired>,
-    debounce: Duration,
-    burst_max: Duration,
+    pending: Pending,
+    patience: Patience,
     poll: Duration,
 }
 
@@ -142,13 +146,14 @@ impl Follower {
         let mut readable = true;
         let mut identity = identity_of(&self.folder);
         while !self.sender.is_closed() {
-            let Some(burst) = self.burst() else { return };
+            let Some(look) = self.next() else { return };
             let now = identity_of(&self.folder);
-            if now != identity {
+            let is_other = now != identity;
+            if is_other {
                 identity = now;
                 self.watcher.again(&self.folder);
             }
-            match self.reader.refresh(&burst.touched) {
+            match self.reader.look(&look, is_other) {
                 Ok(changed) => {
                     readable = true;
                     if changed {
@@ -169,31 +174,24 @@ impl Follower {
     }
 
     /// Waits for events and for their end, or for the time to look by itself. `None` at the end.
-    fn burst(&self) -> Option<Burst> {
-        let mut burst = Burst::default();
+    fn next(&mut self) -> Option<Look> {
         let idle = if self.watcher.watcher.is_some() { self.poll } else { BLIND_POLL };
-        let mut began: Option<Instant> = None;
+        let poll = Instant::now() + idle;
         loop {
-            let wait = match began {
-                // A writer that never pauses must not keep the change from everyone.
-                Some(began) => {
-                    let longest = burst.longest(self.burst_max, self.poll);
-                    burst.quiet(self.debounce).min(longest.saturating_sub(began.elapsed()))
-                }
-                None => idle,
-            };
+            // A writer that never pauses must not keep its change, nor those of others, from everyone.
+            let due = self.pending.due(self.patience).map_or(poll, |due| due.min(poll));
+            let wait = due.saturating_duration_since(Instant::now());
             match self.incoming.recv_timeout(wait) {
-                Ok(event) => burst.note(event),
-                Err(RecvTimeoutError::Timeout) => return Some(burst),
+                Ok(event) => self.pending.note(event, Instant::now()),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Some(self.pending.take(self.patience, Instant::now()));
+                }
                 // Without a watcher the channel has no sender: sleep by hand is what is left.
                 Err(RecvTimeoutError::Disconnected) if self.watcher.watcher.is_none() => {
                     std::thread::park_timeout(wait);
-                    return Some(burst);
+                    return Some(self.pending.take(self.patience, Instant::now()));
                 }
                 Err(RecvTimeoutError::Disconnected) => return None,
-            }
-            if began.is_none() && !burst.is_empty() {
-                began = Some(Instant::now());
             }
         }
     }

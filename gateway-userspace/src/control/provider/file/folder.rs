@@ -26,6 +26,8 @@ pub(super) struct Listing {
     pub(super) unreadable: Vec<(PathBuf, io::Error)>,
     /// True when there are more files than wanted.
     pub(super) too_many: bool,
+    /// True when there is a symbolic link, hidden or not.
+    pub(super) linked: bool,
 }
 
 /// Walks a folder for `*.yaml`, `*.yml` and `*.json`, following links. Names that begin with a dot are
@@ -46,6 +48,8 @@ pub(super) fn list(folder: &Path, files_max: usize) -> io::Result<Listing> {
             }
         };
         for entry in entries.filter_map(Result::ok) {
+            // What cannot be told may be one.
+            listing.linked |= entry.file_type().map_or(true, |kind| kind.is_symlink());
             let name = entry.file_name();
             let Some(name) = name.to_str().filter(|n| !n.starts_with('.')) else { continue };
             let path = folder.join(name);
@@ -72,6 +76,31 @@ pub(super) fn list(folder: &Path, files_max: usize) -> io::Result<Listing> {
         }
     }
     Ok(listing)
+}
+
+/// The stamps of these files, without those that a walk would leave out; no stamp where one is gone. `None`
+/// where only a walk tells: when one is no plain file, or may have been a folder.
+pub(super) fn stamps(folder: &Path, touched: &BTreeSet<PathBuf>) -> Option<BTreeMap<PathBuf, Option<Stamp>>> {
+    let mut stamps = BTreeMap::new();
+    for path in touched {
+        let below = path.strip_prefix(folder).ok()?;
+        let parts: Vec<&str> = below.iter().filter_map(|part| part.to_str()).collect();
+        let found = match std::fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(_) | Err(_) => return None,
+        };
+        let name = parts.last()?;
+        if parts.iter().any(|part| part.starts_with('.')) || parts.len() > DEPTH_MAX {
+            continue;
+        }
+        if is_wanted(name) {
+            stamps.insert(path.clone(), found.map(|found| stamp(&found)));
+        } else if found.is_none() {
+            return None;
+        }
+    }
+    (!touched.is_empty()).then_some(stamps)
 }
 
 fn is_wanted(name: &str) -> bool {

@@ -1,12 +1,13 @@
 //! Reads a folder again and again; only files that changed are read, and of them only documents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::folder::{self, Stamp};
 use super::holdings::Holdings;
+use super::settle::Look;
 use crate::control::diagnostic::{Code, Diagnostic, Severity};
 use crate::control::provider::Desired;
 use crate::limits::Limits;
@@ -21,6 +22,8 @@ pub(super) struct Reader {
     holdings: Holdings,
     /// Findings on the folder itself.
     findings: Vec<Diagnostic>,
+    /// True when there is a symbolic link in it, or when nobody has looked.
+    linked: bool,
 }
 
 impl Reader {
@@ -32,6 +35,7 @@ impl Reader {
             stamps: BTreeMap::new(),
             holdings: Holdings::default(),
             findings: Vec::new(),
+            linked: true,
         }
     }
 
@@ -40,16 +44,52 @@ impl Reader {
         self.holdings.desired(&self.findings)
     }
 
-    /// Reads what changed, and the files of `touched` whatever their stamps say. True when anything
-    /// was read. An error means that the folder itself cannot be read; all it held stays.
-    pub(super) fn refresh(&mut self, touched: &BTreeSet<PathBuf>) -> io::Result<bool> {
+    /// Reads what events say has changed: those files alone where that is enough, else all that changed.
+    /// True when anything was read. An error means that the folder itself cannot be read; all it held stays.
+    pub(super) fn look(&mut self, look: &Look, is_other_folder: bool) -> io::Result<bool> {
+        // A link may stand for anything; a folder that cannot be read whole may have become readable.
+        if is_other_folder || self.linked || !self.findings.is_empty() {
+            return self.refresh(look);
+        }
+        match folder::stamps(&self.folder, &look.touched) {
+            Some(stamps) if self.stamps.len() + stamps.len() <= self.files_max => {
+                Ok(self.read_those(&stamps))
+            }
+            _ => self.refresh(look),
+        }
+    }
+
+    fn read_those(&mut self, stamps: &BTreeMap<PathBuf, Option<Stamp>>) -> bool {
+        let mut changed = false;
+        for (path, stamp) in stamps {
+            match stamp {
+                Some(stamp) => {
+                    self.read(path, *stamp);
+                    changed = true;
+                }
+                None if self.stamps.remove(path).is_some() => {
+                    self.holdings.gone(&name(path));
+                    changed = true;
+                }
+                None => {}
+            }
+        }
+        changed
+    }
+
+    /// Walks the folder and reads what changed, and what was touched whatever its stamp says; but not what
+    /// is held.
+    pub(super) fn refresh(&mut self, look: &Look) -> io::Result<bool> {
+        let Look { touched, held } = look;
         let listing = folder::list(&self.folder, self.files_max)?;
+        self.linked = listing.linked;
         let findings = self.folder_findings(&listing);
         let mut changed = findings != self.findings;
         self.findings = findings;
         let hidden = listing.too_many || !listing.unreadable.is_empty();
         for (path, stamp) in &listing.files {
-            if self.stamps.get(path) == Some(stamp) && !touched.contains(path) {
+            let same = self.stamps.get(path) == Some(stamp) && !touched.contains(path);
+            if same || held.contains(path) {
                 continue;
             }
             changed = true;

@@ -228,6 +228,26 @@ fn a_file_that_is_whole_waits_no_longer_than_a_burst_may_last() {
 }
 
 #[test]
+fn a_file_that_is_being_written_keeps_its_objects_and_holds_back_no_other() {
+    use std::io::Write;
+    let folder = folder(&[("a.yaml", &service("a", "1")), ("b.yaml", &service("b", "1"))]);
+    let hour = Duration::from_secs(3600);
+    let limits = Limits { config_debounce: hour, config_poll_interval: hour, ..Limits::default() };
+    let mut states = follow(folder.path(), &limits).unwrap();
+    let mut open = fs::File::create(folder.path().join("a.yaml")).unwrap();
+    open.write_all(b"kind: Ser").unwrap();
+    let temporary = folder.path().join(".b.yaml.swp");
+    fs::write(&temporary, service("b", "2")).unwrap();
+    fs::rename(&temporary, folder.path().join("b.yaml")).unwrap();
+    let meanwhile = until(&mut states, |d| port(d, "b") == Some(2));
+    assert_eq!((port(&meanwhile, "a"), meanwhile.findings.len()), (Some(1), 0));
+    open.set_len(0).unwrap();
+    drop(open);
+    fs::write(folder.path().join("a.yaml"), service("a", "2")).unwrap();
+    until(&mut states, |d| port(d, "a") == Some(2));
+}
+
+#[test]
 fn an_editor_that_renames_over_a_file_is_followed() {
     let folder = folder(&[("a.yaml", &service("a", "1"))]);
     let mut states = following(folder.path());
