@@ -5,6 +5,7 @@
 //! faster than a rate and not in a war with another writer (`schedule`).
 
 pub mod applied;
+pub mod capture_status;
 pub mod election;
 pub mod exposure;
 pub mod features;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, pin_mut};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Object};
+use futures_util::{Stream, StreamExt, pin_mut};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Object, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -12,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::capture_status::CAPTURE_STATUS_ANNOTATION;
 use super::exposure::GATEWAY_NAME_LABEL;
 use super::refusal::{self, Verb};
 use super::seen::{Event, Seen, Source};
@@ -65,17 +67,24 @@ async fn follow(client: Client, source: Source, pods: NodePods, sender: mpsc::Se
     }
     let listener = sender.clone();
     let watching = async {
-        if source.only_status() {
+        if source == Source::Pods {
+            let annotation = |pod: &mut PartialObjectMeta<Pod>| -> Value {
+                let annotations = pod.metadata.annotations.take();
+                annotations.and_then(|mut all| all.remove(CAPTURE_STATUS_ANNOTATION)).into()
+            };
+            let api = Api::<PartialObjectMeta<Pod>>::all(client);
+            watch(source, watcher(api, config), annotation, sender).await;
+        } else if source.only_status() {
             let api = Api::<Object<Unread, Value>>::all_with(client, &resource);
             let status = |object: &mut Object<Unread, Value>| object.status.take().unwrap_or_default();
-            watch(source, api, config, status, sender).await;
+            watch(source, watcher(api, config), status, sender).await;
         } else {
             let api = match source {
                 Source::NodePods => Api::<DynamicObject>::namespaced_with(client, &pods.namespace, &resource),
                 _ => Api::<DynamicObject>::all_with(client, &resource),
             };
             let whole = |object: &mut DynamicObject| serde_json::to_value(object).unwrap_or_default();
-            watch(source, api, config, whole, sender).await;
+            watch(source, watcher(api, config), whole, sender).await;
         }
     };
     tokio::select! {
@@ -86,14 +95,13 @@ async fn follow(client: Client, source: Source, pods: NodePods, sender: mpsc::Se
 
 async fn watch<K>(
     source: Source,
-    api: Api<K>,
-    config: watcher::Config,
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
     content: impl Fn(&mut K) -> Value,
     sender: mpsc::Sender<(Source, Event)>,
 ) where
-    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: Resource,
 {
-    let stream = watcher(api, config).default_backoff();
+    let stream = events.default_backoff();
     pin_mut!(stream);
     let mut said: Option<String> = None;
     while let Some(event) = stream.next().await {

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::capture_status::CaptureStatuses;
 use super::exposure::ServiceType;
 use super::follow::Events;
 use super::meters::Meters;
-use super::plan::{Facts, Wanted, Write, content};
+use super::plan::{Facts, Target, Wanted, Write, content};
 use super::schedule::{Pace, Schedule};
 use super::seen::{Event, Known, Source};
 use super::slices::MANAGED_BY;
@@ -44,7 +45,8 @@ pub struct Leading {
     current: Desired,
     wanted: Wanted,
     known: Known,
-    schedule: Schedule<ObjectId>,
+    captures: CaptureStatuses,
+    schedule: Schedule<Target>,
     writer: Writer,
 }
 
@@ -60,10 +62,11 @@ impl Leading {
         };
         Self {
             control: Control::new(Arc::default(), Box::new(NoKernel), &around.limits),
-            schedule: Schedule::new(pace, Instant::now()),
+            schedule: Schedule::new(pace, Target::rank, Instant::now()),
             current: Desired::default(),
             wanted: Wanted::default(),
             known: Known::default(),
+            captures: CaptureStatuses::default(),
             around,
             writer,
         }
@@ -112,7 +115,7 @@ impl Leading {
         let wanted = Wanted::new(applied.report);
         let now = Instant::now();
         for id in wanted.changes_since(&self.wanted) {
-            self.schedule.mark(id, now);
+            self.schedule.mark(Target::Object(id), now);
         }
         self.wanted = wanted;
     }
@@ -130,18 +133,37 @@ impl Leading {
                 // Which Gateway they belong to may be what has changed.
                 self.mark_gateways(source, &changed, now);
             }
+            Source::NodeReports => {
+                for key in changed {
+                    let report = self.known.get(source, &key).map(|seen| &seen.content);
+                    let pods = self.captures.take(&key.name, report);
+                    pods.into_iter().for_each(|pod| self.schedule.mark(Target::Pod(pod), now));
+                }
+            }
+            // Of many pods nobody says anything, and nothing is to stand on them.
+            Source::Pods => {
+                let annotated =
+                    |key: &ObjectKey| self.known.get(source, key).is_some_and(|seen| !seen.content.is_null());
+                let known = |key: &ObjectKey| self.captures.get(key).is_some() || annotated(key);
+                let pods: Vec<ObjectKey> = changed.into_iter().filter(known).collect();
+                pods.into_iter().for_each(|pod| self.schedule.mark(Target::Pod(pod), now));
+            }
             _ => {}
         }
         if completes && !before {
             debug!(kind = source.plural(), "known");
-            self.wanted.gateways().for_each(|id| self.schedule.mark(id.clone(), now));
+            if source == Source::NodeReports {
+                let annotated = self.known.all(Source::Pods).filter(|(_, pod)| !pod.content.is_null());
+                annotated.for_each(|(key, _)| self.schedule.mark(Target::Pod(key.clone()), now));
+            }
+            self.wanted.gateways().for_each(|id| self.schedule.mark(Target::Object(id.clone()), now));
         }
     }
 
     fn mark(&mut self, kind: Kind, keys: Vec<ObjectKey>) {
         let now = Instant::now();
         for key in keys {
-            self.schedule.mark(ObjectId { kind, key }, now);
+            self.schedule.mark(Target::Object(ObjectId { kind, key }), now);
         }
     }
 
@@ -149,7 +171,10 @@ impl Leading {
         let near = |id: &&ObjectId| {
             source == Source::NodePods || changed.iter().any(|key| key.namespace == id.key.namespace)
         };
-        self.wanted.gateways().filter(near).for_each(|id| self.schedule.mark(id.clone(), now));
+        self.wanted
+            .gateways()
+            .filter(near)
+            .for_each(|id| self.schedule.mark(Target::Object(id.clone()), now));
     }
 
     /// Looks at what is due, and writes what differs.
@@ -161,6 +186,7 @@ impl Leading {
             set: &self.current.set,
             wanted: &self.wanted,
             known: &self.known,
+            captures: &self.captures,
             complete: (self.around.is_complete)(),
             service_type: self.around.service_type,
             now: &now,
@@ -189,7 +215,7 @@ impl Leading {
     }
 
     /// One write; false when the object is to be looked at later.
-    async fn write(&mut self, id: &ObjectId, write: &Write) -> bool {
+    async fn write(&mut self, id: &Target, write: &Write) -> bool {
         let source = write.source();
         let answer = self.writer.write(write).await;
         self.around.meters.wrote(source, answer.as_ref().map(|_| ()));
@@ -204,7 +230,7 @@ impl Leading {
                 warn!(kind = source.plural(), name = %write.key(), "it is another's, and left alone");
                 self.schedule.mark(id.clone(), Instant::now());
             }
-            Err(WriteError::Gone) if matches!(write, Write::Status { .. }) => {
+            Err(WriteError::Gone) if matches!(write, Write::Status { .. } | Write::Annotate { .. }) => {
                 self.schedule.forget(id);
                 return false;
             }

@@ -1,6 +1,7 @@
 //! Pure: what is to be written about one object, from what is desired and what the API server has.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::applied;
+use super::capture_status::CaptureStatuses;
 use super::exposure::{Exposed, SERVICE_TYPE_ANNOTATION, ServiceType};
 use super::seen::{Known, Seen, Source};
 use super::slices::{self, NodePod};
@@ -16,6 +18,34 @@ use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Kind, ObjectId, ResourceSet};
 use crate::control::config::service::SERVICE_NAME_LABEL;
 use crate::control::report::{GatewayStatus, StatusReport};
+
+/// What is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// An object of the desired state, and what is made for it.
+    Object(ObjectId),
+    /// A pod, for its annotation. Anything else goes first.
+    Pod(ObjectKey),
+}
+
+impl Target {
+    /// What goes first has less of it.
+    pub const fn rank(&self) -> u8 {
+        match self {
+            Self::Object(_) => 0,
+            Self::Pod(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(id) => id.fmt(f),
+            Self::Pod(key) => write!(f, "Pod {key}"),
+        }
+    }
+}
 
 /// One write to the API server.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +73,15 @@ pub enum Write {
         /// another owner is left alone.
         new_for: Option<String>,
     },
+    /// The annotation of a pod, unless another pod has its name by now.
+    Annotate {
+        /// Its name.
+        key: ObjectKey,
+        /// Its UID.
+        uid: String,
+        /// What is to stand there; none where it is to go.
+        text: Option<String>,
+    },
     /// The end of an object, unless another has its name by now.
     Delete {
         /// Its kind.
@@ -59,13 +98,17 @@ impl Write {
     pub const fn source(&self) -> Source {
         match self {
             Self::Status { source, .. } | Self::Apply { source, .. } | Self::Delete { source, .. } => *source,
+            Self::Annotate { .. } => Source::Pods,
         }
     }
 
     /// The name that is written.
     pub const fn key(&self) -> &ObjectKey {
         match self {
-            Self::Status { key, .. } | Self::Apply { key, .. } | Self::Delete { key, .. } => key,
+            Self::Status { key, .. }
+            | Self::Apply { key, .. }
+            | Self::Annotate { key, .. }
+            | Self::Delete { key, .. } => key,
         }
     }
 }
@@ -132,6 +175,8 @@ pub struct Facts<'a> {
     pub wanted: &'a Wanted,
     /// What the API server has.
     pub known: &'a Known,
+    /// What nodes report of their pods.
+    pub captures: &'a CaptureStatuses,
     /// Every kind of the desired state is known: what is not in it is not desired.
     pub complete: bool,
     /// Where nothing else is said.
@@ -143,7 +188,11 @@ pub struct Facts<'a> {
 impl Facts<'_> {
     /// What is to be written about an object. Nothing while the desired state and the API server's
     /// object are of different generations: one of both is about to come.
-    pub fn plan(&self, id: &ObjectId) -> Vec<Write> {
+    pub fn plan(&self, target: &Target) -> Vec<Write> {
+        let id = match target {
+            Target::Pod(key) => return self.pod(key).into_iter().collect(),
+            Target::Object(id) => id,
+        };
         let key = &id.key;
         match id.kind {
             Kind::GatewayClass => self.class(key).into_iter().collect(),
@@ -152,6 +201,21 @@ impl Facts<'_> {
             Kind::GrpcRoute => self.route(Source::GrpcRoutes, id).into_iter().collect(),
             _ => Vec::new(),
         }
+    }
+
+    fn pod(&self, key: &ObjectKey) -> Option<Write> {
+        let seen = self.known.get(Source::Pods, key)?;
+        if !self.known.is_complete(Source::NodeReports) {
+            return None;
+        }
+        // A report of the pod that had this name before says nothing of this one.
+        let wanted = self.captures.get(key).filter(|capture| capture.uid == seen.uid);
+        let text = wanted.map(|capture| &*capture.text);
+        (seen.content.as_str() != text).then(|| Write::Annotate {
+            key: key.clone(),
+            uid: seen.uid.clone(),
+            text: text.map(str::to_owned),
+        })
     }
 
     fn class(&self, key: &ObjectKey) -> Option<Write> {
@@ -323,6 +387,7 @@ pub fn content(writes: &[Write]) -> u64 {
         match write {
             Write::Status { fields, .. } => hash(fields, &mut hasher),
             Write::Apply { object, .. } => hash(object, &mut hasher),
+            Write::Annotate { uid, text, .. } => (uid, text).hash(&mut hasher),
             Write::Delete { uid, .. } => uid.hash(&mut hasher),
         }
     }

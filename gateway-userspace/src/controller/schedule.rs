@@ -24,6 +24,8 @@ const SAME_WRITES: u32 = 3;
 #[derive(Debug)]
 pub struct Schedule<T> {
     pace: Pace,
+    /// What goes first has less of it.
+    rank: fn(&T) -> u8,
     due: BTreeMap<T, Instant>,
     trouble: BTreeMap<T, Trouble>,
     tokens: u32,
@@ -40,9 +42,9 @@ struct Trouble {
 }
 
 impl<T: Ord + Clone> Schedule<T> {
-    /// Nothing to do.
-    pub fn new(pace: Pace, now: Instant) -> Self {
-        Self { pace, due: BTreeMap::new(), trouble: BTreeMap::new(), tokens: pace.burst, refilled: now }
+    /// Nothing to do. Of what is due, that with the least `rank` goes first.
+    pub fn new(pace: Pace, rank: fn(&T) -> u8, now: Instant) -> Self {
+        Self { pace, rank, due: BTreeMap::new(), trouble: BTreeMap::new(), tokens: pace.burst, refilled: now }
     }
 
     /// It changed: look at it, now unless it is in trouble.
@@ -54,7 +56,8 @@ impl<T: Ord + Clone> Schedule<T> {
 
     /// What is due. It is no longer, from here on.
     pub fn next(&mut self, now: Instant) -> Option<T> {
-        let target = self.due.iter().filter(|(_, at)| **at <= now).min_by_key(|(_, at)| **at)?.0.clone();
+        let due = self.due.iter().filter(|(_, at)| **at <= now);
+        let target = due.min_by_key(|(target, at)| ((self.rank)(target), **at))?.0.clone();
         self.due.remove(&target);
         Some(target)
     }
@@ -145,16 +148,26 @@ mod tests {
     #[test]
     fn what_changes_twice_before_it_is_looked_at_is_looked_at_once() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(PACE, now);
+        let mut schedule = Schedule::new(PACE, |_| 0, now);
         schedule.mark("a", now);
         schedule.mark("a", now);
         assert_eq!((schedule.next(now), schedule.next(now)), (Some("a"), None));
     }
 
     #[test]
+    fn what_matters_more_goes_first_however_long_the_rest_has_waited() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(PACE, |word: &&str| u8::from(*word == "pod"), now);
+        schedule.mark("pod", now);
+        let later = now + Duration::from_secs(1);
+        schedule.mark("gateway", later);
+        assert_eq!((schedule.next(later), schedule.next(later)), (Some("gateway"), Some("pod")));
+    }
+
+    #[test]
     fn a_failure_waits_twice_as_long_each_time_up_to_the_longest() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(PACE, now);
+        let mut schedule = Schedule::new(PACE, |_| 0, now);
         for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
             schedule.failed("a", now);
             assert_eq!(schedule.next_due(), Some(now + Duration::from_secs(wait)));
@@ -167,7 +180,7 @@ mod tests {
     fn who_undoes_each_write_gets_no_war() {
         let start = Instant::now();
         let (mut now, mut writes) = (start, 0);
-        let mut schedule = Schedule::new(PACE, now);
+        let mut schedule = Schedule::new(PACE, |_| 0, now);
         while now < start + Duration::from_secs(600) {
             schedule.mark("a", now);
             match schedule.next(now) {
@@ -184,7 +197,7 @@ mod tests {
     #[test]
     fn other_content_is_no_war_however_often_it_comes() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(PACE, now);
+        let mut schedule = Schedule::new(PACE, |_| 0, now);
         for content in 0..100 {
             schedule.mark("a", now);
             assert_eq!(schedule.next(now), Some("a"));
@@ -195,7 +208,7 @@ mod tests {
     #[test]
     fn writes_keep_to_their_rate_after_a_burst() {
         let now = Instant::now();
-        let mut schedule: Schedule<u8> = Schedule::new(PACE, now);
+        let mut schedule: Schedule<u8> = Schedule::new(PACE, |_| 0, now);
         assert_eq!((schedule.take_write(now), schedule.take_write(now)), (Ok(()), Ok(())));
         let next = now + Duration::from_millis(100);
         assert_eq!(schedule.take_write(now), Err(next));

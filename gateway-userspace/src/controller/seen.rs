@@ -23,11 +23,15 @@ pub enum Source {
     EndpointSlices,
     /// Pods of `weir node`.
     NodePods,
+    /// NodeReports.
+    NodeReports,
+    /// All pods, of each one annotation alone.
+    Pods,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::GatewayClasses,
         Self::Gateways,
         Self::HttpRoutes,
@@ -35,6 +39,8 @@ impl Source {
         Self::Services,
         Self::EndpointSlices,
         Self::NodePods,
+        Self::NodeReports,
+        Self::Pods,
     ];
 
     /// Group, version and kind; the group is empty for core.
@@ -47,7 +53,8 @@ impl Source {
             Self::GrpcRoutes => (GATEWAY, "v1", "GRPCRoute"),
             Self::Services => ("", "v1", "Service"),
             Self::EndpointSlices => ("discovery.k8s.io", "v1", "EndpointSlice"),
-            Self::NodePods => ("", "v1", "Pod"),
+            Self::NodePods | Self::Pods => ("", "v1", "Pod"),
+            Self::NodeReports => ("weir.dev", "v1alpha1", "NodeReport"),
         }
     }
 
@@ -60,7 +67,8 @@ impl Source {
             Self::GrpcRoutes => "grpcroutes",
             Self::Services => "services",
             Self::EndpointSlices => "endpointslices",
-            Self::NodePods => "pods",
+            Self::NodePods | Self::Pods => "pods",
+            Self::NodeReports => "nodereports",
         }
     }
 
@@ -79,7 +87,7 @@ pub struct Seen {
     pub version: String,
     /// Counts changes of its spec.
     pub generation: i64,
-    /// Its status where that is all that is needed, else the object.
+    /// Its status where that is all that is needed, of a pod the annotation, else the object.
     pub content: Value,
 }
 

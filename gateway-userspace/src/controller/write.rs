@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::applied::FIELD_MANAGER;
+use super::capture_status::CAPTURE_STATUS_ANNOTATION;
 use super::follow::resource;
 use super::plan::Write;
 use super::refusal::{self, Verb};
@@ -99,6 +100,15 @@ impl Writer {
                 let answer = api.patch(name, &parameters, &Patch::Apply(object)).await;
                 answer.map(|o| Written::Is(seen(source, o))).map_err(|e| failed(Verb::Patch, "", &e))
             }
+            Write::Annotate { uid, text, .. } => {
+                // Through the status: whoever may do that may not change what a pod runs.
+                let annotations = json!({ CAPTURE_STATUS_ANNOTATION: text });
+                let patch = json!({ "metadata": { "uid": uid, "annotations": annotations } });
+                let parameters =
+                    PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+                let answer = api.patch_status(name, &parameters, &Patch::Merge(patch)).await;
+                answer.map(|o| Written::Is(seen(source, o))).map_err(|e| failed(Verb::Patch, "/status", &e))
+            }
             Write::Delete { uid, .. } => {
                 let preconditions = Preconditions { uid: Some(uid.clone()), resource_version: None };
                 let parameters =
@@ -141,6 +151,8 @@ fn seen(source: Source, mut object: DynamicObject) -> Seen {
     let generation = meta.generation.unwrap_or(0);
     let content = if source.only_status() {
         object.data.get_mut("status").map(Value::take).unwrap_or_default()
+    } else if source == Source::Pods {
+        object.metadata.annotations.unwrap_or_default().remove(CAPTURE_STATUS_ANNOTATION).into()
     } else {
         serde_json::to_value(object).unwrap_or_default()
     };

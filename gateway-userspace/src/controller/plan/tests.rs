@@ -16,6 +16,7 @@ struct Cluster {
     set: ResourceSet,
     wanted: Wanted,
     known: Known,
+    captures: CaptureStatuses,
     complete: bool,
 }
 
@@ -27,9 +28,16 @@ fn meta(name: &str, generation: i64) -> Value {
     json!({"name": name, "namespace": "shop", "generation": generation})
 }
 
-fn id(kind: Kind, name: &str) -> ObjectId {
+fn key_of(target: &Target) -> &ObjectKey {
+    match target {
+        Target::Object(id) => &id.key,
+        Target::Pod(key) => key,
+    }
+}
+
+fn id(kind: Kind, name: &str) -> Target {
     let namespace = if kind == Kind::GatewayClass { "" } else { "shop" };
-    ObjectId { kind, key: ObjectKey::new(namespace, name) }
+    Target::Object(ObjectId { kind, key: ObjectKey::new(namespace, name) })
 }
 
 fn seen(generation: i64, content: Value) -> Seen {
@@ -64,7 +72,13 @@ impl Cluster {
         known.wrote(Source::GatewayClasses, &ObjectKey::new("", "weir"), seen(1, Value::Null));
         known.wrote(Source::Gateways, &ObjectKey::new("shop", "web"), seen(3, Value::Null));
         known.wrote(Source::HttpRoutes, &ObjectKey::new("shop", "cart"), seen(2, Value::Null));
-        let mut cluster = Self { set, wanted: Wanted::default(), known, complete: true };
+        let mut cluster = Self {
+            set,
+            wanted: Wanted::default(),
+            known,
+            captures: CaptureStatuses::default(),
+            complete: true,
+        };
         cluster.compile();
         cluster
     }
@@ -74,11 +88,12 @@ impl Cluster {
         self.wanted = Wanted::new(control.apply(&Desired::from(self.set.clone())).report);
     }
 
-    fn plan(&self, id: &ObjectId) -> Vec<Write> {
+    fn plan(&self, id: &Target) -> Vec<Write> {
         let facts = Facts {
             set: &self.set,
             wanted: &self.wanted,
             known: &self.known,
+            captures: &self.captures,
             complete: self.complete,
             service_type: ServiceType::ClusterIp,
             now: NOW,
@@ -87,7 +102,7 @@ impl Cluster {
     }
 
     /// Does what is planned, as the API server does.
-    fn settle(&mut self, id: &ObjectId) -> usize {
+    fn settle(&mut self, id: &Target) -> usize {
         for round in 0..5 {
             let writes = self.plan(id);
             if writes.is_empty() {
@@ -117,6 +132,13 @@ impl Cluster {
                     object["spec"]["clusterIPs"] = json!(["10.96.0.9"]);
                 }
                 self.known.wrote(source, &key, seen(0, object));
+            }
+            Write::Annotate { key, uid, text } => {
+                self.known.wrote(
+                    Source::Pods,
+                    &key,
+                    Seen { uid, version: "8".into(), generation: 0, content: text.into() },
+                );
             }
             Write::Delete { source, key, .. } => {
                 self.known.take(source, Event::Gone(key));
@@ -159,7 +181,7 @@ fn a_route_gets_one_status_for_its_generation_and_none_for_another() {
     let mut cluster = Cluster::new();
     let route = id(Kind::HttpRoute, "cart");
     assert_eq!(cluster.settle(&route), 1);
-    cluster.known.wrote(Source::HttpRoutes, &route.key, seen(9, Value::Null));
+    cluster.known.wrote(Source::HttpRoutes, key_of(&route), seen(9, Value::Null));
     assert_eq!(cluster.plan(&route), [], "its new version is not compiled yet");
 }
 
@@ -181,7 +203,7 @@ fn a_gateway_that_goes_to_another_class_leaves_no_service_behind() {
     cluster.node_pod("weir-1", "10.1.0.1");
     let web = id(Kind::Gateway, "web");
     cluster.settle(&web);
-    cluster.set.gateways.remove(&web.key);
+    cluster.set.gateways.remove(key_of(&web));
     cluster.compile();
     let deleted: Vec<Source> = cluster
         .plan(&web)
@@ -220,4 +242,24 @@ fn two_plans_that_differ_in_time_alone_say_the_same() {
     };
     assert_eq!(content(&[plan("a")]), content(&[plan("b")]));
     assert_ne!(content(&[plan("a")]), content(&[plan("a"), plan("a")]));
+}
+
+#[test]
+fn a_pod_says_whether_it_is_captured_and_a_new_one_of_its_name_does_not_inherit_that() {
+    let mut cluster = Cluster::new();
+    let key = ObjectKey::new("shop", "cart-1");
+    let pod = Target::Pod(key.clone());
+    cluster.known.wrote(Source::Pods, &key, seen(0, Value::Null));
+    assert_eq!(cluster.plan(&pod), [], "no node speaks of it");
+    let reported = json!([{"namespace": "shop", "name": "cart-1", "uid": "u-1", "state": "captured"}]);
+    let report = json!({
+        "apiVersion": "weir.dev/v1alpha1", "kind": "NodeReport", "metadata": {"name": "n1"},
+        "status": {"pods": reported},
+    });
+    cluster.captures.take("n1", Some(&report));
+    assert_eq!(cluster.settle(&pod), 1);
+    assert_eq!(cluster.known.get(Source::Pods, &key).unwrap().content, "captured");
+    let next = Seen { uid: "u-2".into(), ..seen(0, Value::Null) };
+    cluster.known.wrote(Source::Pods, &key, next);
+    assert_eq!(cluster.plan(&pod), []);
 }
