@@ -2,5 +2,6 @@
 //!
 //! `cargo xtask test --ring apiserver` starts one; WEIR_KUBECONFIG names another.
 
+mod controller;
 mod manifests;
 mod outage;

@@ -46,6 +46,11 @@ impl Cluster {
         })
     }
 
+    /// The same cluster as another user.
+    pub fn with_kubeconfig(&self, kubeconfig: &std::path::Path) -> Self {
+        Self { kubeconfig: kubeconfig.to_owned(), ..self.clone() }
+    }
+
     /// As its administrator.
     pub fn kubeconfig(&self) -> &std::path::Path {
         &self.kubeconfig

@@ -10,7 +10,10 @@ pub const FIELD_MANAGER: &str = "weir-controller";
 /// True when everything that is wanted is there, and no label or annotation that was applied before is
 /// there too much. What others have set in other fields does not count.
 pub fn holds(there: &Value, wanted: &Value) -> bool {
-    covers(there, wanted)
+    // Objects of a list do not say their kind.
+    let fields = wanted.as_object().into_iter().flatten();
+    let mut fields = fields.filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind"));
+    fields.all(|(key, wanted)| there.get(key).is_some_and(|there| covers(there, wanted)))
         && ["labels", "annotations"].iter().all(|map| {
             let keys = wanted["metadata"][*map].as_object().into_iter().flat_map(|map| map.keys());
             applied_keys(there, map).is_subset(&keys.map(String::as_str).collect())
@@ -45,7 +48,8 @@ mod tests {
 
     #[test]
     fn what_others_set_is_left_alone_and_what_was_changed_is_noticed() {
-        let wanted = json!({"metadata": {"labels": {"a": "1"}}, "spec": {"ports": [{"port": 80}]}});
+        let wanted =
+            json!({"kind": "Service", "metadata": {"labels": {"a": "1"}}, "spec": {"ports": [{"port": 80}]}});
         let mut there = json!({
             "metadata": {"labels": {"a": "1", "theirs": "2"}, "annotations": {"their": "own"}},
             "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 80, "nodePort": 30000}]},

@@ -159,6 +159,8 @@ impl Exposed<'_> {
         let infrastructure = self.gateway.spec.infrastructure.as_ref();
         let mut labels: BTreeMap<&str, &str> = BTreeMap::new();
         let mut annotations: BTreeMap<&str, &str> = BTreeMap::new();
+        // Its endpoints are Weir: a call that Weir took on its way there would come back to it.
+        labels.insert("weir.dev/capture", "disabled");
         if let Some(infrastructure) = infrastructure {
             labels.extend(infrastructure.labels.iter().map(|(k, v)| (&**k, &**v)));
             annotations.extend(infrastructure.annotations.iter().map(|(k, v)| (&**k, &**v)));

@@ -14,7 +14,6 @@ use super::meters::Meters;
 use super::plan::{Facts, Target, Wanted, Write, content};
 use super::schedule::{Pace, Schedule};
 use super::seen::{Event, Known, Source};
-use super::slices::MANAGED_BY;
 use super::write::{WriteError, Writer, Written};
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Kind, ObjectId};
@@ -111,7 +110,8 @@ impl Leading {
 
     fn apply(&mut self, desired: Desired) {
         self.current = desired.clone();
-        let applied = self.control.apply_logged(&desired);
+        // Not logged: findings stand in the statuses, and endpoints are the nodes' business.
+        let applied = self.control.apply(&desired);
         let wanted = Wanted::new(applied.report);
         let now = Instant::now();
         for id in wanted.changes_since(&self.wanted) {
@@ -210,7 +210,7 @@ impl Leading {
         }
         if self.schedule.wrote(&id, content(&written), Instant::now()) {
             self.around.meters.contended();
-            warn!(object = %id, "another writer undoes what is written here, as another {MANAGED_BY} would: written ever more rarely");
+            warn!(object = %id, "another writer undoes what is written here: written ever more rarely");
         }
     }
 

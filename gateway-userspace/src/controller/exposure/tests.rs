@@ -67,6 +67,7 @@ fn the_service_has_the_ports_of_open_listeners_each_once_and_what_infrastructure
     let meta = &service["metadata"];
     assert_eq!(meta["labels"]["team"], "a");
     assert_eq!(meta["labels"][GATEWAY_NAME_LABEL], "web");
+    assert_eq!(meta["labels"]["weir.dev/capture"], "disabled");
     assert_eq!(meta["annotations"]["note"], "b");
     assert_eq!(meta["ownerReferences"][0]["uid"], "u-1");
 }
