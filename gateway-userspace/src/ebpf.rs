@@ -6,6 +6,7 @@
 pub mod cgroup;
 mod kernel_log;
 mod maps;
+pub mod neighbours;
 mod pins;
 mod plan;
 pub mod preflight;

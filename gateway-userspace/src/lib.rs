@@ -14,6 +14,7 @@ pub mod drain;
 pub mod ebpf;
 pub mod explain;
 pub mod limits;
+pub mod machine;
 pub mod memory;
 pub mod persistent;
 pub mod proxy;

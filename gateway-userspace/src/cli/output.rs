@@ -33,6 +33,11 @@ impl Style {
         self.paint("31", "×")
     }
 
+    /// Not as it should be, but it works.
+    pub fn warning(self) -> String {
+        self.paint("33", "‼")
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }

@@ -5,8 +5,13 @@ use std::{fmt, fs, io};
 
 use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
 
+/// Ports below 1024.
+pub const CAP_NET_BIND_SERVICE: u32 = 10;
 const CAP_NET_ADMIN: u32 = 12;
-const CAP_SYS_ADMIN: u32 = 21;
+/// `/proc/PID/ns` of other users' processes.
+pub const CAP_SYS_PTRACE: u32 = 19;
+/// setns(2), and what was split off this one.
+pub const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
@@ -48,6 +53,8 @@ pub enum CgroupKind {
 /// One thing that is missing, and what to do about it. One line of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// Stays the same from version to version.
+    pub code: &'static str,
     /// What is missing.
     pub problem: String,
     /// What helps.
@@ -85,12 +92,14 @@ impl Facts {
 
     /// Everything that is missing, at once. Empty when the datapath can be tried.
     pub fn findings(&self) -> Vec<Finding> {
-        let finding = |problem: String, remedy: &str| Finding { problem, remedy: remedy.to_owned() };
+        let finding =
+            |code, problem: String, remedy: &str| Finding { code, problem, remedy: remedy.to_owned() };
         let mut findings = Vec::new();
         if self.kernel < KERNEL_MIN {
             let (major, minor) = self.kernel;
             let (need_major, need_minor) = KERNEL_MIN;
             findings.push(finding(
+                "WEIR0101",
                 format!("the kernel is {major}.{minor}"),
                 &format!("the datapath needs {need_major}.{need_minor} or newer"),
             ));
@@ -100,6 +109,7 @@ impl Facts {
         {
             if !self.may(capability) {
                 findings.push(finding(
+                    "WEIR0105",
                     format!("{name} is missing"),
                     &format!("run weir as root, or add {name} to its capabilities (securityContext.capabilities.add)"),
                 ));
@@ -107,6 +117,7 @@ impl Facts {
         }
         if !self.btf {
             findings.push(finding(
+                "WEIR0102",
                 "the kernel does not tell its types (no /sys/kernel/btf/vmlinux)".to_owned(),
                 "boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
             ));
@@ -114,6 +125,7 @@ impl Facts {
         findings.extend(self.cgroup_finding());
         if !self.pin_root_is_bpffs {
             findings.push(finding(
+                "WEIR0103",
                 format!("{} is not on a bpffs", self.pin_root.display()),
                 "mount one: mount -t bpf bpf /sys/fs/bpf",
             ));
@@ -126,14 +138,17 @@ impl Facts {
         match (self.cgroup_kind, &self.cgroup2_mount) {
             (CgroupKind::Cgroup2, _) => None,
             (CgroupKind::Other | CgroupKind::Missing, None) => Some(Finding {
+                code: "WEIR0104",
                 problem: "no cgroup2 hierarchy is mounted".to_owned(),
                 remedy: "mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup".to_owned(),
             }),
             (CgroupKind::Other, Some(mount)) => Some(Finding {
+                code: "WEIR0104",
                 problem: format!("{path} is not a cgroup2 directory"),
                 remedy: format!("name one below {}", mount.display()),
             }),
             (CgroupKind::Missing, Some(mount)) => Some(Finding {
+                code: "WEIR0104",
                 problem: format!("the cgroup {path} does not exist"),
                 remedy: format!("name the cgroup of the pods, a directory below {}", mount.display()),
             }),
@@ -142,8 +157,12 @@ impl Facts {
 
     /// CAP_SYS_ADMIN stands for what was split off it.
     fn may(&self, capability: u32) -> bool {
-        let has = |capability: u32| self.capabilities >> capability & 1 == 1;
-        has(capability) || capability != CAP_NET_ADMIN && has(CAP_SYS_ADMIN)
+        self.has(capability) || capability != CAP_NET_ADMIN && self.has(CAP_SYS_ADMIN)
+    }
+
+    /// Whether this very capability is there.
+    pub fn has(&self, capability: u32) -> bool {
+        self.capabilities >> capability & 1 == 1
     }
 }
 

@@ -13,6 +13,7 @@ use aya::Pod;
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
+const PROG_QUERY: u32 = 16;
 const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
@@ -78,6 +79,17 @@ struct LinkUpdateAttr {
 #[repr(C)]
 struct LinkDetachAttr {
     link: u32,
+}
+
+#[repr(C)]
+struct QueryAttr {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    pad: u32,
 }
 
 /// `struct bpf_link_info` up to the cgroup's part.
@@ -195,4 +207,28 @@ pub(super) fn take<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> io
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The numbers of the programs that run at a hook for processes of a cgroup, in their order.
+pub(super) fn cgroup_programs(cgroup: BorrowedFd<'_>, attach_type: AttachType) -> io::Result<Vec<u32>> {
+    /// Those of the cgroups above count too.
+    const EFFECTIVE: u32 = 1;
+    /// The kernel's own limit for a hook.
+    const PROGRAMS_MAX: usize = 64;
+    let mut programs = [0u32; PROGRAMS_MAX];
+    let mut attr = QueryAttr {
+        target: raw(cgroup),
+        attach_type: attach_type as u32,
+        query_flags: EFFECTIVE,
+        attach_flags: 0,
+        programs: programs.as_mut_ptr() as u64,
+        count: PROGRAMS_MAX as u32,
+        pad: 0,
+    };
+    let pointer = std::ptr::from_mut(&mut attr);
+    // SAFETY: the kernel writes into `programs` and `attr`, which outlive the call, as many as `count` says.
+    unsafe { bpf(PROG_QUERY, &*pointer) }?;
+    // SAFETY: it is ours; the kernel has written to it behind the compiler's back.
+    let count = unsafe { std::ptr::read_volatile(&raw const (*pointer).count) };
+    Ok(programs.iter().take(count as usize).copied().collect())
 }
