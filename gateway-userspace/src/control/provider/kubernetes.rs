@@ -144,6 +144,8 @@ async fn follow(client: kube::Client, settings: &Settings, (desired, pods, fresh
         watch_duration: limits.watch_duration,
         watch_silence: limits.watch_silence,
         look_again: Rc::new(Notify::new()),
+        answered: Rc::new(Notify::new()),
+        last_answer: Rc::default(),
     };
     let (mut discovered, mut followers) = (Vec::new(), Vec::new());
     // Kinds that every API server has need no discovery; their senders are kept all the same.

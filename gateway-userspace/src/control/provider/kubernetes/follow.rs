@@ -1,6 +1,6 @@
 //! Follows one collection: asks, reads what comes, and asks again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -23,6 +23,10 @@ use super::split::{Items, Lines};
 
 /// How long the API server may take to begin an answer, or to go on with a list.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The collection that tries for all.
+const LEADER: Source = Source::Services;
+/// Failures in a row up to which each tries for itself.
+const FAILURES_ALONE: u32 = 2;
 /// Bytes that are read of an answer that refuses.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -43,6 +47,10 @@ pub(super) struct Common {
     pub(super) watch_silence: Duration,
     /// Asks discovery to look again.
     pub(super) look_again: Rc<Notify>,
+    /// Told when the API server answers.
+    pub(super) answered: Rc<Notify>,
+    /// When it did so last.
+    pub(super) last_answer: Rc<Cell<Option<Instant>>>,
 }
 
 /// Whether the API server has a collection, and in which version.
@@ -60,12 +68,16 @@ pub(super) struct Follower {
     source: Source,
     served: watch::Receiver<Served>,
     progress: Progress,
+    /// The last request ended with a connection that broke or could not be made.
+    broken: bool,
+    /// When it was sent.
+    asked: Option<Instant>,
 }
 
 impl Follower {
     pub(super) fn new(common: Common, source: Source, served: watch::Receiver<Served>) -> Self {
         let progress = common.hub.borrow().version(source).map_or_else(Progress::new, Progress::resume);
-        Self { common, source, served, progress }
+        Self { common, source, served, progress, broken: false, asked: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -91,16 +103,33 @@ impl Follower {
                     continue;
                 }
             };
-            sleep(wait).await;
+            self.pause(wait).await;
+        }
+    }
+
+    /// Waits for the next request. While the API server is out of reach one collection tries for all, and
+    /// the others go on as soon as it answers: each try would be a connection of its own.
+    async fn pause(&self, wait: Duration) {
+        if !self.broken {
+            return sleep(wait).await;
+        }
+        let answered = self.common.last_answer.get() > self.asked;
+        let leads = answered || self.source == LEADER || self.progress.failures() < FAILURES_ALONE;
+        let wait = if leads { wait } else { self.common.pace.retry_max * 4 };
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.common.answered.notified() => {}
         }
     }
 
     /// One request and its answer, to the end. Gives how long to wait before the next.
     async fn once(&mut self, version: &str) -> Duration {
         let step = self.progress.step();
+        self.asked = Some(Instant::now());
         let end = self.ask(version, &step).await;
         let wait = self.progress.ended(&end, &self.common.pace, fastrand::f64());
         let failures = self.progress.failures();
+        self.broken = matches!(end, End::Broken(_));
         let mut hub = self.common.hub.borrow_mut();
         match &end {
             End::Served | End::Page(_) | End::Listed(_) => {}
@@ -131,7 +160,12 @@ impl Follower {
             Ok(request) => request.map(Body::from),
             Err(error) => return End::Broken(error.to_string()),
         };
-        let response = match answer(&self.common.client, request).await {
+        let response = answer(&self.common.client, request).await;
+        if !matches!(response, Err(End::Broken(_))) {
+            self.common.last_answer.set(Some(Instant::now()));
+            self.common.answered.notify_waiters();
+        }
+        let response = match response {
             Ok(response) => response,
             Err(end) => return end,
         };
