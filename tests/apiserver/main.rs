@@ -5,3 +5,4 @@
 mod controller;
 mod manifests;
 mod outage;
+mod provider;

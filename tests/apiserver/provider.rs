@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gateway_tests::cluster::Cluster;
+use gateway_tests::wait::wait_for;
 use gateway_userspace::control::config::meta::ObjectKey;
 use gateway_userspace::control::provider::Desired;
 use gateway_userspace::control::provider::kubernetes::{Kubernetes, Settings, client};
@@ -77,15 +78,12 @@ fn a_change_among_a_thousand_services_is_known_soon_and_an_outage_loses_nothing(
         }
         let all = |desired: &Desired| desired.set.services.len() == before + SERVICES;
         until(&mut kubernetes, "every Service", all).await;
-        changes_are_known_soon(&api, &mut kubernetes).await;
+        changes_are_known_soon(&api, &kubernetes).await;
 
         cluster.stop_api().expect("stopped");
         let cut = kubernetes.freshness.clone();
-        let noticed = Instant::now();
-        while cut.age().is_none_or(|age| age.is_zero()) {
-            assert!(noticed.elapsed() < DEADLINE * 2, "the age of what is known does not show the outage");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let aged = || cut.age().filter(|age| !age.is_zero());
+        wait_for("the age of what is known to show the outage", DEADLINE * 2, aged).expect("an age");
         assert!(all(&kubernetes.desired.borrow()), "what was known is gone");
         cluster.start_api().expect("started");
         set_mark(&api, "s1", "after").await;
@@ -99,7 +97,7 @@ fn a_change_among_a_thousand_services_is_known_soon_and_an_outage_loses_nothing(
 }
 
 /// Prints how long it takes from the API server's answer to the change until the change is known here.
-async fn changes_are_known_soon(api: &kube::Client, kubernetes: &mut Kubernetes) {
+async fn changes_are_known_soon(api: &kube::Client, kubernetes: &Kubernetes) {
     let mut desired = kubernetes.desired.clone();
     let mut times = Vec::new();
     for index in 0..CHANGES {
