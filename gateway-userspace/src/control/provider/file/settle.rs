@@ -1,4 +1,4 @@
-//! Pure: what file events say is to be read, and when.
+//! What file events say is to be read, and when. Does no IO, and is told the time.
 //!
 //! A file that was renamed into its place or closed by its writer is whole, and waits only for others that
 //! come with it. A file that is being written may be truncated and half full: it is held back, alone.
