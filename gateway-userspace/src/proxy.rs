@@ -2,7 +2,6 @@
 
 pub mod admission;
 pub mod clock;
-pub mod executor;
 pub mod filter;
 pub mod holders;
 pub mod http;

@@ -10,10 +10,12 @@ pub mod connect;
 pub mod forward;
 pub mod health;
 pub mod http1;
+pub mod http2;
 pub mod outlier_detection;
 pub mod pool;
 pub mod registry;
 pub mod retry;
+pub mod stream;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -5,17 +5,17 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::body::BodyError;
 use super::http1::{Http1Body, Http1Connection};
+use super::http2::Http2Body;
 
 /// What an endpoint sends behind the head of its answer.
 pub enum AnswerBody {
     /// On a connection that it has for itself.
     Http1(Http1Body),
     /// On a stream.
-    Http2(Incoming),
+    Http2(Http2Body),
 }
 
 impl AnswerBody {
@@ -46,21 +46,21 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Http1(body) => body.poll_frame(context),
-            Self::Http2(incoming) => Pin::new(incoming).poll_frame(context).map_err(BodyError::Broken),
+            Self::Http2(body) => body.poll_frame(context).map_err(BodyError::Broken),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(incoming) => incoming.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body) => body.size_hint(),
-            Self::Http2(incoming) => incoming.size_hint(),
+            Self::Http2(body) => body.size_hint(),
         }
     }
 }

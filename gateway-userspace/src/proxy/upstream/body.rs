@@ -1,6 +1,5 @@
 //! The body of a request on its way to an endpoint: counted, watched for silence, never collected.
 
-mod http2;
 mod kept;
 
 use std::io;
@@ -12,9 +11,9 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 
-use self::http2::Http2Body;
 use self::kept::Kept;
 use super::forward::Broken;
+use super::stream::StreamBody;
 use crate::limits::Limits;
 use crate::proxy::http::headers;
 use crate::proxy::http::server::body::ClientBody;
@@ -27,9 +26,9 @@ use crate::reason::Reason;
 /// Why a body broke off. The source of the transport's error is kept: HTTP/2 resets carry a code.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The connection or stream it came on ended.
-    #[error("the body ended before its time")]
-    Broken(#[source] hyper::Error),
+    /// The endpoint's HTTP/2 stream ended.
+    #[error("the answer ended before its time")]
+    Broken(#[source] h2::Error),
     /// The endpoint's HTTP/1 connection ended.
     #[error("the connection to the endpoint ended before its answer")]
     Closed(#[source] io::Error),
@@ -77,7 +76,7 @@ impl BodyError {
 /// What a body comes on.
 enum Source {
     Http1(ClientBody),
-    Http2(Http2Body),
+    Http2(StreamBody),
 }
 
 impl Source {
@@ -116,7 +115,7 @@ impl RequestBody {
 
     /// What the client sends on an HTTP/2 stream, of this length if it has said so.
     pub fn http2(stream: RecvStream, length: Option<u64>, limits: &Limits) -> Self {
-        let source = (!stream.is_end_stream()).then(|| Source::Http2(Http2Body::new(stream, length)));
+        let source = (!stream.is_end_stream()).then(|| Source::Http2(StreamBody::new(stream, length)));
         Self::of(source, None, limits)
     }
 

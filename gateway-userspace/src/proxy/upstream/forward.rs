@@ -1,7 +1,5 @@
 //! Sends one request on one connection and waits for the response head.
 
-use std::error::Error;
-
 use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
 
 use super::answer::AnswerBody;
@@ -90,10 +88,10 @@ pub async fn forward(
     limits: &Limits,
 ) -> Result<Response<AnswerBody>, Broken> {
     let gone = Broken { reason: Reason::UpstreamReset, reached: Reached::Head, is_connection: false };
-    let body = message.take_body(limits).ok_or(gone)?;
     match lease {
         Lease::Http1(lease) => {
             let connection = lease.connection.take().ok_or(gone)?;
+            let body = message.take_body(limits).ok_or(gone)?;
             let parts = message.parts.as_ref().ok_or(gone)?;
             match http1::exchange(connection, parts, body, message.length, limits).await {
                 Ok((parts, body)) => Ok(Response::from_parts(parts, AnswerBody::Http1(body))),
@@ -104,28 +102,13 @@ pub async fn forward(
             }
         }
         Lease::Http2(lease) => {
+            lease.connection.ready().await?;
             let parts = message.take_parts().ok_or(gone)?;
-            let sent = lease.sender.try_send_request(Request::from_parts(parts, body)).await;
-            sent.map(|response| response.map(AnswerBody::Http2)).map_err(|mut failed| {
-                let mut broken = Broken::from(failed.error());
-                if let Some(unsent) = failed.take_message() {
-                    let (parts, body) = unsent.into_parts();
-                    (message.parts, message.body) = (Some(parts), Some(body));
-                    broken.reached = Reached::Unprocessed;
-                }
-                broken
-            })
+            let body = message.take_body(limits).ok_or(gone)?;
+            let is_empty = message.length == BodyLength::Empty;
+            let exchange = lease.connection.send(parts, body, is_empty, limits)?;
+            exchange.answer().await.map(|response| response.map(AnswerBody::Http2))
         }
-    }
-}
-
-impl From<&hyper::Error> for Broken {
-    fn from(error: &hyper::Error) -> Self {
-        if let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
-            return Self::from(error);
-        }
-        let reason = if error.is_parse() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
-        Self { reason, reached: Reached::Unknown, is_connection: true }
     }
 }
 

@@ -3,22 +3,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::body::RequestBody;
 use super::connect::connect;
 use super::http1::Http1Connection;
+use super::http2::Http2Connection;
 use crate::limits::Limits;
-use crate::proxy::executor::LocalExecutor;
 use crate::proxy::{Ingress, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::cluster::ClusterId;
@@ -29,9 +24,6 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sweeps after which more idle connections than are kept were not needed for the traffic there is.
 const SURPLUS_AGE: u32 = 2;
-
-/// Streams given up whose late frames are still known for what they are, per HTTP/2 connection.
-const UPSTREAM_RESETS_REMEMBERED: usize = 1024;
 
 /// What is spoken to the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +105,8 @@ struct IdleHttp1 {
 }
 
 struct SharedHttp2 {
-    sender: http2::SendRequest<RequestBody>,
+    connection: Http2Connection,
     streams: Cell<usize>,
-    /// Streams the endpoint allows at once.
-    streams_max: Rc<Cell<usize>>,
     /// Sweeps it had no stream for.
     age: Cell<u32>,
 }
@@ -156,8 +146,8 @@ pub struct Http1Lease {
 
 /// A stream of an HTTP/2 connection.
 pub struct Http2Lease {
-    pub(super) sender: http2::SendRequest<RequestBody>,
-    connection: Rc<SharedHttp2>,
+    pub(super) connection: Http2Connection,
+    shared: Rc<SharedHttp2>,
     reused: bool,
 }
 
@@ -189,8 +179,8 @@ impl Http1Lease {
 
 impl Drop for Http2Lease {
     fn drop(&mut self) {
-        self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
-        self.connection.age.set(0);
+        self.shared.streams.set(self.shared.streams.get().saturating_sub(1));
+        self.shared.age.set(0);
     }
 }
 
@@ -295,8 +285,8 @@ impl Pool {
     /// A stream of the first connection that has one to give: the others may become idle and close.
     fn free_http2(&self) -> Option<Http2Lease> {
         let mut connections = self.http2.borrow_mut();
-        connections.retain(|c| !c.sender.is_closed());
-        connections.iter().find(|c| c.streams.get() < c.streams_max.get()).map(|c| c.stream(true))
+        connections.retain(|c| !c.connection.is_closed());
+        connections.iter().find(|c| c.streams.get() < c.connection.streams_max()).map(|c| c.stream(true))
     }
 
     async fn open_http2(
@@ -306,30 +296,8 @@ impl Pool {
         timeout: Duration,
     ) -> Result<Rc<SharedHttp2>, Reason> {
         let (stream, slot) = self.dial(proxy, ingress, timeout).await?;
-        let (sender, connection) = http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(proxy.limits.http2_stream_window)
-            .initial_connection_window_size(proxy.limits.http2_upstream_window)
-            .max_header_list_size(u32::try_from(proxy.limits.header_bytes_max).unwrap_or(u32::MAX))
-            .max_send_buf_size(proxy.limits.http2_send_buffer as usize)
-            // Clients may give up all their streams at once; what still comes for them is no error.
-            .max_concurrent_reset_streams(UPSTREAM_RESETS_REMEMBERED)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| Reason::ConnectFailed)?;
-        let streams_max = Rc::new(Cell::new(connection.current_max_send_streams()));
-        let allowed = Rc::clone(&streams_max);
-        tokio::task::spawn_local(async move {
-            let mut connection = pin!(connection);
-            let driving = std::future::poll_fn(|context| {
-                let ended = connection.as_mut().poll(context);
-                allowed.set(connection.current_max_send_streams().max(1));
-                if ended.is_ready() { Poll::Ready(()) } else { Poll::Pending }
-            });
-            driving.await;
-            drop(slot);
-        });
-        Ok(Rc::new(SharedHttp2 { sender, streams: Cell::new(0), streams_max, age: Cell::new(0) }))
+        let connection = Http2Connection::open(stream, slot, &proxy.limits).await?;
+        Ok(Rc::new(SharedHttp2 { connection, streams: Cell::new(0), age: Cell::new(0) }))
     }
 
     async fn dial(
@@ -370,7 +338,7 @@ impl Pool {
             if connection.streams.get() == 0 {
                 connection.age.set(connection.age.get().saturating_add(1));
             }
-            u64::from(connection.age.get()) <= age_max && !connection.sender.is_closed()
+            u64::from(connection.age.get()) <= age_max && !connection.connection.is_closed()
         });
     }
 }
@@ -378,6 +346,6 @@ impl Pool {
 impl SharedHttp2 {
     fn stream(self: &Rc<Self>, reused: bool) -> Http2Lease {
         self.streams.set(self.streams.get() + 1);
-        Http2Lease { sender: self.sender.clone(), connection: Rc::clone(self), reused }
+        Http2Lease { connection: self.connection.clone(), shared: Rc::clone(self), reused }
     }
 }

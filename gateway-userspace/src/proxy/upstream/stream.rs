@@ -1,4 +1,4 @@
-//! The body of a request as an HTTP/2 client sends it.
+//! The body that comes on a stream of HTTP/2: a client's request, or an endpoint's answer.
 
 use std::task::{Context, Poll, ready};
 
@@ -6,21 +6,23 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
-/// The client may send as much again as was taken out.
-pub(super) struct Http2Body {
+/// Whoever sends it may send as much again as was taken out.
+pub struct StreamBody {
     stream: RecvStream,
-    /// What is still to come, when the client has said so.
+    /// What is still to come, when the sender has said so.
     left: Option<u64>,
     /// Only trailers can follow.
     is_read: bool,
 }
 
-impl Http2Body {
-    pub(super) fn new(stream: RecvStream, length: Option<u64>) -> Self {
+impl StreamBody {
+    /// Of this length, bytes, if the sender has said so.
+    pub fn new(stream: RecvStream, length: Option<u64>) -> Self {
         Self { stream, left: length, is_read: false }
     }
 
-    pub(super) fn poll_frame(
+    /// The next part.
+    pub fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
@@ -39,11 +41,13 @@ impl Http2Body {
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
-    pub(super) fn is_end_stream(&self) -> bool {
+    /// True when nothing more comes.
+    pub fn is_end_stream(&self) -> bool {
         self.stream.is_end_stream()
     }
 
-    pub(super) fn size_hint(&self) -> SizeHint {
+    /// Bytes to come, where that is known.
+    pub fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
