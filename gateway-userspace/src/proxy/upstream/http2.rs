@@ -192,10 +192,7 @@ impl Drop for Http2Body {
 
 impl Http2Body {
     /// The next part.
-    pub fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         self.stream.poll_frame(context)
     }
 

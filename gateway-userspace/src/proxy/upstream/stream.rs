@@ -22,10 +22,7 @@ impl StreamBody {
     }
 
     /// The next part.
-    pub fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.is_read {
             match ready!(self.stream.poll_data(context)) {
                 Some(Ok(data)) => {
