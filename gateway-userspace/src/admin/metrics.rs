@@ -61,6 +61,7 @@ fn conditions(report: &StatusReport) -> Vec<ConditionCount> {
         count("Gateway", &gateway.conditions);
         gateway.listeners.iter().for_each(|listener| count("Listener", &listener.conditions));
     }
+    report.services.iter().for_each(|service| count("Service", &service.conditions));
     for route in report.routes.iter() {
         route.parents.iter().for_each(|parent| count(route.kind.as_str(), &parent.conditions));
     }

@@ -124,6 +124,9 @@ fn objects(lines: &mut Lines, report: &StatusReport) {
             lines.conditions(1, &title, &listener.conditions);
         }
     }
+    for service in report.services.iter() {
+        lines.conditions(0, &format!("Service {}/{}", service.namespace, service.name), &service.conditions);
+    }
     for route in report.routes.iter() {
         for parent in &route.parents {
             let title = format!(

@@ -255,6 +255,8 @@ impl Compiler {
             self.report.diagnostics.set(Finder::Endpoints(key.clone()), &found);
             let spoken = |cluster: &_| self.spoken.get(cluster);
             let entry = self.set.services.get(key);
+            let status = entry.and_then(|entry| endpoints::status(key, entry, &found));
+            self.report.services.set(key, status);
             let compiled = backend::compile(key, entry, sets, spoken, &mut self.interned);
             self.report.diagnostics.set(Finder::Service(key.clone()), &compiled.findings);
             changed.extend(compiled.changed);

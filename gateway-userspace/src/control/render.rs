@@ -108,6 +108,10 @@ pub fn statuses(report: &StatusReport, style: Style) -> String {
             object(&mut text, style, "  ", &name, &listener.conditions);
         }
     }
+    for service in report.services.iter() {
+        let name = format!("Service {}/{}", service.namespace, service.name);
+        object(&mut text, style, "", &name, &service.conditions);
+    }
     for route in report.routes.iter() {
         for parent in &route.parents {
             let name = format!("{} {}/{} → {}", route.kind, route.namespace, route.name, parent.parent_ref);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::config::meta::ObjectKey;
 use super::config::resources::{Kind, ObjectId};
 use super::finding::Findings;
 use crate::persistent::OrderedMap;
@@ -22,6 +23,8 @@ pub struct StatusReport {
     pub gateways: Vec<GatewayStatus>,
     /// Routes with a parent that Weir serves or should, by kind, namespace and name.
     pub routes: Listing<ObjectId, RouteStatus>,
+    /// Services of which endpoints are refused, by namespace and name.
+    pub services: Listing<ObjectKey, ServiceStatus>,
     /// Findings, by file, line and code.
     pub diagnostics: Findings,
 }
@@ -83,7 +86,8 @@ impl<K: Ord + Clone, T: PartialEq + Serialize> Serialize for Listing<K, T> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// `Accepted`, `Programmed`, `ResolvedRefs`, `Conflicted`, `PartiallyInvalid`.
+    /// `Accepted`, `Programmed`, `ResolvedRefs`, `Conflicted`, `PartiallyInvalid`,
+    /// `EndpointsAccepted`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// True or False.
@@ -186,6 +190,18 @@ pub struct ParentStatus {
     /// Always Weir's.
     pub controller_name: &'static str,
     /// Accepted, ResolvedRefs, PartiallyInvalid.
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a Service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// EndpointsAccepted.
     pub conditions: Vec<Condition>,
 }
 

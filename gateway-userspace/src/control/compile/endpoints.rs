@@ -14,6 +14,7 @@ use crate::control::config::service::{
     EndpointSlice, IntOrString, Service, ServicePort, SliceEndpoint, SlicePort,
 };
 use crate::control::diagnostic::{Code, Diagnostic};
+use crate::control::report::ServiceStatus;
 use crate::snapshot::cluster::{Endpoint, EndpointSet};
 use crate::snapshot::tier::Family;
 
@@ -40,6 +41,24 @@ pub(super) fn of_service(
         sets.push((port.port, set));
     }
     sets
+}
+
+/// What is to be said of a Service some of whose endpoints are never dialled.
+pub(super) fn status(key: &ObjectKey, entry: &Entry<Service>, found: &[Diagnostic]) -> Option<ServiceStatus> {
+    let mut refused = found.iter().filter(|finding| finding.code == Code::EndpointRefused);
+    let first = refused.next()?;
+    let more = match refused.count() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let subject = Subject::new(Kind::Service, key, entry, &entry.object.metadata);
+    let object = first.object.as_deref().unwrap_or_default();
+    let message = format!("{object} {}: {}{more}", first.field, first.message);
+    Some(ServiceStatus {
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        conditions: vec![subject.condition("EndpointsAccepted", false, "EndpointRefused", message)],
+    })
 }
 
 fn of_port(

@@ -120,6 +120,9 @@ fn a_service_whose_endpoints_are_all_refused_says_so_to_callers_and_in_its_findi
     assert_eq!(endpoints(&compiled).why_none(), Reason::EndpointRefused);
     let none = compiled.report.diagnostics.iter().find(|f| f.code == Code::NoEndpoints).unwrap();
     assert_eq!(none.message, "port 80 has 1 endpoints and Weir refuses them; calls get 502");
+    let condition = &compiled.report.services.iter().next().unwrap().conditions[0];
+    assert_eq!(condition.to_string(), "EndpointsAccepted=False (EndpointRefused)");
+    assert!(condition.message.contains("127.0.0.1 is a loopback address"), "{}", condition.message);
 }
 
 #[test]
@@ -212,4 +215,25 @@ fn a_port_that_changes_its_number_or_protocol_takes_its_endpoints_along() {
     let steps = ["{port: 80}", "{port: 81}", "{port: 81, protocol: UDP}", "{port: 80}"].map(text);
     let seen: Vec<Vec<String>> = steps.into_iter().map(keys).collect();
     assert_eq!(seen, [vec!["shop/web:80 1"], vec!["shop/web:81 1"], vec![], vec!["shop/web:80 1"]]);
+}
+
+#[test]
+fn one_of_a_thousand_slices_of_a_service_costs_its_service_and_its_refusal_comes_and_goes() {
+    let address = |n: usize| format!("{{addresses: [10.{}.{}.1]}}", 1 + n / 250, n % 250);
+    let slices = |changed: &str| -> String {
+        let others = (1..1_000).map(|n| slice(&format!("web-{n}"), "IPv4", &[&address(n)]));
+        others.chain([slice("web-0", "IPv4", &[changed])]).collect()
+    };
+    let neighbour = SERVICE.replace("name: web", "name: other");
+    let text = |changed: &str| format!("{SERVICE}---{neighbour}{}", slices(changed));
+    let mut compiler = super::compiler();
+    let first = compiler.compile(&from_api(&text("{addresses: [10.9.9.9]}")));
+    assert_eq!((first.work.services, endpoints(&first).endpoints.len()), (2, 1_000));
+    assert!(first.report.services.is_empty());
+    let second = compiler.compile(&from_api(&text("{addresses: [127.0.0.1]}")));
+    assert_eq!((second.work.services, second.work.routes, second.work.everything), (1, 0, false));
+    assert_eq!(second.changed[0].endpoints.endpoints.len(), 999);
+    assert_eq!(second.report.services.len(), 1);
+    let third = compiler.compile(&from_api(&text("{addresses: [10.9.9.8]}")));
+    assert!(third.report.services.is_empty());
 }
