@@ -18,6 +18,7 @@ use std::sync::Arc;
 use gateway_common::decision::Decision;
 
 use crate::capture::pod_table::PodStatus;
+use crate::control::provider::kubernetes::freshness::Freshness;
 use crate::control::report::StatusReport;
 use crate::limits::Limits;
 use crate::snapshot::Snapshot;
@@ -47,6 +48,10 @@ pub trait AdminState: Send + Sync + 'static {
     /// `Limits::panic_threshold_percent` of the data plane.
     fn panic_threshold_percent(&self) -> u32 {
         Limits::default().panic_threshold_percent
+    }
+    /// How new what is known of the cluster is; `None` where a folder says it all.
+    fn api(&self) -> Option<&Freshness> {
+        None
     }
     /// Starts draining; the process ends when it is done.
     fn drain(&self);

@@ -261,6 +261,7 @@ impl Parts {
             telemetry: Arc::clone(&self.telemetry),
             endpoints: Arc::clone(&self.endpoints),
             drain: drain.clone(),
+            api: self.node.as_ref().map(|node| node.freshness().clone()),
         })
     }
 

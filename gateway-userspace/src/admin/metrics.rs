@@ -41,6 +41,7 @@ fn facts(state: &dyn AdminState) -> Facts {
         connects,
         datapath_events,
         pods: pods.into_iter().collect(),
+        api_age: state.api().and_then(|freshness| freshness.age()),
         conditions: conditions(&state.report()),
     }
 }

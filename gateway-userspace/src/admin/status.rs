@@ -10,6 +10,7 @@ use super::query::Query;
 use super::server::Answer;
 use crate::capture::pod_table::PodStatus;
 use crate::control::diagnostic::{Diagnostic, Severity};
+use crate::control::provider::kubernetes::freshness::{Freshness, KindFreshness, Standing};
 use crate::control::report::{Condition, StatusReport};
 
 #[derive(Debug, Serialize)]
@@ -21,6 +22,9 @@ struct StatusView<'a> {
     /// What a process that is not ready waits for.
     pending: Vec<&'static str>,
     datapath: DatapathView,
+    /// How new what is known of each kind is, where there is a cluster.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    api: Vec<KindFreshness>,
     pods: Vec<PodStatus>,
     objects: &'a StatusReport,
 }
@@ -47,6 +51,7 @@ pub(super) fn status(state: &dyn AdminState, query: &Query) -> Answer {
             error,
             connects: state.connects().into_iter().collect(),
         },
+        api: state.api().map(Freshness::kinds).unwrap_or_default(),
         pods: state.pods(),
         objects: &report,
     };
@@ -88,10 +93,28 @@ fn text(view: &StatusView<'_>) -> String {
         Some(error) if view.pods.is_empty() => lines.add("-", 0, &format!("datapath not loaded: {error}")),
         Some(error) => lines.add("‼", 0, &format!("datapath not loaded: {error}")),
     }
+    api(&mut lines, &view.api);
     pods(&mut lines, &view.pods);
     objects(&mut lines, view.objects);
     diagnostics(&mut lines, view.objects.diagnostics.iter());
     lines.0
+}
+
+/// One line while all is followed, and one for each kind that is not.
+fn api(lines: &mut Lines, kinds: &[KindFreshness]) {
+    if kinds.is_empty() {
+        return;
+    }
+    let is_old = |kind: &&KindFreshness| !matches!(kind.standing, Standing::Following | Standing::Absent);
+    let old: Vec<&KindFreshness> = kinds.iter().filter(is_old).collect();
+    let age = old.iter().filter_map(|kind| kind.age_seconds).fold(0.0, f64::max);
+    match old.is_empty() {
+        true => lines.add(mark(true), 0, "API server: followed"),
+        false => lines.add("‼", 0, &format!("API server: what is known is up to {age:.0} s old")),
+    }
+    for kind in old {
+        lines.add("", 1, &format!("{}: {}", kind.kind, kind.error.as_deref().unwrap_or("no answer yet")));
+    }
 }
 
 fn pods(lines: &mut Lines, pods: &[PodStatus]) {

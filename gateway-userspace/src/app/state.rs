@@ -7,6 +7,7 @@ use gateway_common::decision::Decision;
 use super::kernel::Kernel;
 use crate::admin::AdminState;
 use crate::capture::pod_table::{PodStatus, PodTable};
+use crate::control::provider::kubernetes::freshness::Freshness;
 use crate::control::report::StatusReport;
 use crate::drain::{Cause, DrainTrigger};
 use crate::readiness::Readiness;
@@ -41,6 +42,7 @@ pub struct RunningState {
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) endpoints: Arc<dyn EndpointStates>,
     pub(super) drain: DrainTrigger,
+    pub(super) api: Option<Freshness>,
 }
 
 impl AdminState for RunningState {
@@ -78,6 +80,10 @@ impl AdminState for RunningState {
 
     fn endpoint_states(&self) -> &dyn EndpointStates {
         &*self.endpoints
+    }
+
+    fn api(&self) -> Option<&Freshness> {
+        self.api.as_ref()
     }
 
     fn drain(&self) {

@@ -31,6 +31,8 @@ pub struct Facts {
     pub datapath_events: Vec<(&'static str, u64)>,
     /// Pods of this node by state of their capture.
     pub pods: Vec<(&'static str, u64)>,
+    /// How old what is known of the cluster may be; absent where there is no cluster.
+    pub api_age: Option<Duration>,
     /// Conditions of objects, counted.
     pub conditions: Vec<ConditionCount>,
 }
@@ -263,6 +265,14 @@ fn fact_families(text: &mut Exposition, facts: &Facts) {
         "Generation of the configuration that is served from.",
     );
     text.sample(&LabelText::default(), facts.generation);
+    if let Some(age) = facts.api_age {
+        text.family(
+            "weir_api_age_seconds",
+            Kind::Gauge,
+            "How old what is known of the API server may be; 0 while it is followed.",
+        );
+        text.sample(&LabelText::default(), age.as_secs());
+    }
     text.family("weir_build_info", Kind::Gauge, "Always 1; its labels say what runs.");
     text.sample(&LabelText::default().with("version", env!("CARGO_PKG_VERSION")), 1);
 }

@@ -191,6 +191,7 @@ fn every_family_is_there_in_both_formats_with_one_type_each() {
         connects: vec![("l7", 9)],
         datapath_events: vec![("flow_lost", 1)],
         pods: vec![("captured", 2)],
+        api_age: Some(Duration::from_secs(42)),
         conditions: vec![ConditionCount {
             kind: "HTTPRoute",
             condition: "Accepted",
@@ -215,6 +216,7 @@ fn every_family_is_there_in_both_formats_with_one_type_each() {
         ("weir_connects_total{verdict=\"l7\"}".into(), 9.0),
         ("weir_datapath_events_total{event=\"flow_lost\"}".into(), 1.0),
         ("weir_captured_pods{state=\"captured\"}".into(), 2.0),
+        ("weir_api_age_seconds".into(), 42.0),
         ("weir_access_log_dropped_total{at=\"ring\"}".into(), 0.0),
         (
             "weir_object_status{kind=\"HTTPRoute\",condition=\"Accepted\",status=\"True\",reason=\"Accepted\"}".into(),
