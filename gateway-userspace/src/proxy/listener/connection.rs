@@ -48,7 +48,7 @@ pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, mut downstream: Downstre
                 PortProtocol::Opaque => {
                     let (id, cluster) = (frontend.cluster.id, frontend.cluster.clone());
                     drop(frontend);
-                    tcp::serve(proxy, stream, downstream, shutdown, Some(id), Ok(cluster)).await;
+                    Box::pin(tcp::serve(proxy, stream, downstream, shutdown, Some(id), Ok(cluster))).await;
                 }
             }
         }
@@ -62,7 +62,7 @@ pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, mut downstream: Downstre
                 ListenerKind::Tcp(backends) => {
                     let backend = backends.pick(fastrand::u64(..)).map(|backend| backend.cluster.clone());
                     let cluster = backend.unwrap_or(Err(Reason::InvalidBackend));
-                    tcp::serve(proxy, stream, downstream, shutdown, None, cluster).await;
+                    Box::pin(tcp::serve(proxy, stream, downstream, shutdown, None, cluster)).await;
                 }
             }
         }
@@ -138,7 +138,8 @@ async fn http(
             serve_http1(new(Protocol::Http1), stream, read).await;
         }
         Ok(Some((Detected::Http2Preface, read))) => {
-            http2::serve(new(Protocol::Http2), stream, read.freeze()).await
+            // Boxed, or a connection that speaks HTTP/1 would have the size of one that speaks HTTP/2.
+            Box::pin(http2::serve(new(Protocol::Http2), stream, read.freeze())).await;
         }
         // The client has gone without a byte.
         Ok(None) => {}

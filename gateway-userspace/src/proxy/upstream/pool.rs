@@ -220,12 +220,17 @@ impl Pool {
         speak: Speak,
         timeout: Duration,
     ) -> Result<Lease, Reason> {
+        let ready = match speak {
+            Speak::Http1 => self.idle_http1().map(Lease::Http1),
+            Speak::Http2 => self.free_http2().map(Lease::Http2),
+        };
+        if let Some(lease) = ready {
+            return Ok(lease);
+        }
+        // Boxed, or every request would have the size of one that waits for a connection.
         match speak {
-            Speak::Http1 => match self.idle_http1() {
-                Some(lease) => Ok(Lease::Http1(lease)),
-                None => self.open_http1(proxy, ingress, timeout).await.map(Lease::Http1),
-            },
-            Speak::Http2 => self.lease_http2(proxy, ingress, timeout).await.map(Lease::Http2),
+            Speak::Http1 => Box::pin(self.open_http1(proxy, ingress, timeout)).await.map(Lease::Http1),
+            Speak::Http2 => Box::pin(self.wait_http2(proxy, ingress, timeout)).await.map(Lease::Http2),
         }
     }
 
@@ -252,7 +257,8 @@ impl Pool {
         Ok(Http1Lease { connection, slot, pool: Rc::clone(self), reused: false })
     }
 
-    async fn lease_http2(
+    /// Of a connection that is made, by this request or another one.
+    async fn wait_http2(
         self: &Rc<Self>,
         proxy: &Proxy,
         ingress: &Ingress,

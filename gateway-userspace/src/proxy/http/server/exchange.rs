@@ -185,7 +185,8 @@ impl Session {
         self.resets = false;
         if let Some(switched) = switched {
             if let Some((stream, read)) = self.wire.take() {
-                switched.relay(Side { stream, read }).await;
+                // Boxed, or every request would have the size of one that ends HTTP.
+                Box::pin(switched.relay(Side { stream, read })).await;
             }
             return After::Close;
         }
