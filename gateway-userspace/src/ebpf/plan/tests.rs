@@ -10,7 +10,7 @@ use gateway_common::service::{ServiceKey, ServiceValue};
 use proptest::prelude::*;
 
 use super::{Mirror, Step, Writer};
-use crate::ebpf::tables::{KernelEntry, KernelService, KernelTables};
+use crate::ebpf::tables::{KernelEntry, KernelService, KernelTables, KernelTablesChange};
 use crate::snapshot::cluster::ClusterId;
 use crate::snapshot::frontend::{FailPolicy, Mode};
 
@@ -142,6 +142,23 @@ proptest! {
         prop_assert_eq!(model.everything(), shown(&new));
         let used: usize = model.services.values().map(|value| value.endpoints as usize).sum();
         prop_assert_eq!(model.endpoints.len(), used);
+    }
+
+    #[test]
+    fn a_change_of_some_services_leaves_the_others_as_they_are(old in tables(), new in tables()) {
+        let mut model = Model::default();
+        let mut mirror = Mirror::default();
+        mirror.sync(&mut model, &old).1.unwrap();
+        let differs = |address: &SocketAddr| old.entries.get(address) != new.entries.get(address);
+        let entries = new.entries.iter().filter(|(address, _)| differs(address));
+        let change = KernelTablesChange {
+            tables: KernelTables { entries: entries.map(|(a, e)| (*a, e.clone())).collect() },
+            gone: old.entries.keys().filter(|a| !new.entries.contains_key(*a)).copied().collect(),
+        };
+        let (report, result) = mirror.change(&mut model, &change);
+        result.unwrap();
+        prop_assert_eq!(report.removed, change.gone.len());
+        prop_assert_eq!(model.everything(), shown(&new));
     }
 
     #[test]

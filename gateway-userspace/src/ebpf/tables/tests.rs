@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{KernelService, KernelTables};
+use proptest::prelude::*;
+
+use super::{KernelService, KernelTables, KernelTablesChange};
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::{
     BalancePolicy, Cluster, ClusterId, ClusterKey, Endpoint, EndpointSet, UpstreamProtocol,
 };
-use crate::snapshot::frontend::{FailPolicy, Frontend, Mode, PortProtocol};
+use crate::snapshot::frontend::{FailPolicy, Frontend, FrontendTable, Mode, PortProtocol};
 use crate::snapshot::store::EndpointSlot;
 
 fn endpoint(address: &str) -> Endpoint {
@@ -94,4 +96,67 @@ fn the_kernel_has_near_endpoints_only_and_those_of_the_node_where_the_service_sa
     let set = EndpointSet { local_only: true, ..EndpointSet::clone(&local.endpoints.load()) };
     local.endpoints.publish(Arc::new(set));
     assert_eq!(KernelService::from_cluster(&local).endpoints, addresses(&["10.1.0.2:80"]));
+}
+
+fn frontend(service: u8, ips: &[&str], mode: Mode) -> Arc<Frontend> {
+    let key = ClusterKey { namespace: "n".into(), service: format!("s{service}").into(), port: 80 };
+    Arc::new(Frontend {
+        key,
+        addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        protocol: PortProtocol::Http,
+        mode,
+        fail_policy: FailPolicy::Open,
+        routes: None,
+        cluster: cluster(vec![endpoint("10.1.0.1:8080")]),
+    })
+}
+
+/// Services by number, each with another address; as control makes them, no address comes twice.
+fn any_frontends() -> impl Strategy<Value = Vec<(u8, u8, bool)>> {
+    prop::collection::vec((0u8..6, 1u8..8, any::<bool>()), 0..6)
+}
+
+fn follow(table: &mut FrontendTable, frontends: &[(u8, u8, bool)]) {
+    for (service, ip, l4) in frontends {
+        let mode = if *l4 { Mode::L4 } else { Mode::L7 };
+        let new = frontend(*service, &[&format!("10.96.0.{ip}")], mode);
+        let others: Vec<_> = table.iter().map(|f| (f.key.clone(), f.addresses.clone())).collect();
+        for (key, _) in others.iter().filter(|(key, ips)| *key == new.key || *ips == new.addresses) {
+            table.remove(key);
+        }
+        table.insert(new);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_difference_between_two_snapshots_leads_from_one_to_the_other(
+        before in any_frontends(), after in any_frontends(), gone in 0u8..6,
+    ) {
+        let mut frontends = FrontendTable::default();
+        follow(&mut frontends, &before);
+        let old = Snapshot { frontends: frontends.clone(), ..Snapshot::default() };
+        follow(&mut frontends, &after);
+        frontends.remove(&frontend(gone, &[], Mode::L7).key);
+        let new = Snapshot { frontends, ..Snapshot::default() };
+        let change = KernelTablesChange::between(&old, &new);
+        let mut tables = KernelTables::from_snapshot(&old);
+        tables.entries.retain(|address, _| !change.gone.contains(address));
+        tables.entries.extend(change.tables.entries);
+        prop_assert_eq!(tables, KernelTables::from_snapshot(&new));
+    }
+}
+
+#[test]
+fn an_address_written_in_two_ways_stays_while_one_of_them_does() {
+    let mut frontends: FrontendTable =
+        [frontend(1, &["10.96.0.1"], Mode::L7), frontend(2, &["::ffff:10.96.0.1"], Mode::L4)]
+            .into_iter()
+            .collect();
+    let old = Snapshot { frontends: frontends.clone(), ..Snapshot::default() };
+    frontends.remove(&frontend(1, &[], Mode::L7).key);
+    let new = Snapshot { frontends, ..Snapshot::default() };
+    let change = KernelTablesChange::between(&old, &new);
+    assert!(change.gone.is_empty(), "{change:?}");
+    assert_eq!(change.tables, KernelTables::from_snapshot(&new));
 }
