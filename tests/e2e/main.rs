@@ -3,3 +3,4 @@
 //! `cargo xtask test --ring cluster` starts one; WEIR_KUBECONFIG names another.
 
 mod plain;
+mod promises;

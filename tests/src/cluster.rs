@@ -1,5 +1,6 @@
 //! A Kubernetes under test: the one that `cargo xtask test` made, or a developer's own.
 
+mod helm;
 mod load;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::wait::wait_for;
 
+pub use helm::{Helm, NAMESPACE};
 pub use load::{Counts, Load};
 
 /// What test pods run: `tests/cluster/pod`.
@@ -79,12 +81,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// Applies the CRDs of the Gateway API and waits until they are served.
+    /// Applies the CRDs of the Gateway API and waits until they are served. A developer's own cluster has them.
     pub fn apply_gateway_api(&self) -> Result<()> {
-        let file =
-            std::env::var("WEIR_GATEWAY_API").context("WEIR_GATEWAY_API names no file with the CRDs")?;
-        self.kubectl(&["apply", "--server-side", "--filename", &file])?;
-        self.kubectl(&["wait", "crd", "--all", "--for=condition=Established", "--timeout=60s"]).map(drop)
+        if let Ok(file) = std::env::var("WEIR_GATEWAY_API") {
+            self.kubectl(&["apply", "--server-side", "--filename", &file])?;
+        }
+        self.kubectl(&["wait", "crd", "--all", "--for=condition=Established", "--timeout=60s"])?;
+        self.kubectl(&["get", "crd", "httproutes.gateway.networking.k8s.io"]).map(drop)
     }
 
     /// One object, or a list of them, as the API has it.

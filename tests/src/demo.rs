@@ -2,6 +2,7 @@
 
 mod death;
 mod edits;
+pub mod kubernetes;
 mod obstacles;
 mod routing;
 mod show;

@@ -64,6 +64,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     }
 }
 
+/// The helm that the charts are checked with.
+pub(crate) fn helm(install: bool) -> anyhow::Result<PathBuf> {
+    Ok(tools::find_or_build(install)?.path("helm"))
+}
+
 /// Runs every check. What one finds is said on the terminal.
 pub(crate) fn check(install: bool, bless: bool) -> anyhow::Result<Checked> {
     let tools = match tools::find_or_build(install) {

@@ -15,13 +15,13 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use crate::workspace;
+use crate::{chart, image, workspace};
 use api::Place;
 use host::Need;
 use layout::{Layout, NODES_MAX, Node, POD_CIDR, SERVICE_CIDR};
@@ -119,9 +119,32 @@ struct Record {
 /// What a program needs to use a cluster that runs: variables, and where it must stand.
 #[derive(Debug)]
 pub(crate) struct Access {
-    pub(crate) variables: Vec<(&'static str, OsString)>,
+    variables: Vec<(&'static str, OsString)>,
     /// The network namespace from which its API server is reached; none is the machine's own.
-    pub(crate) netns: Option<PathBuf>,
+    netns: Option<PathBuf>,
+}
+
+impl Access {
+    /// What it takes to install Weir there: its image, the optimised one or the one that is built sooner, and helm.
+    pub(crate) fn with_weir(mut self, release: bool, install: bool) -> anyhow::Result<Self> {
+        self.variables.push(("WEIR_IMAGE_ARCHIVE", image::for_cluster(release, install)?.into()));
+        self.variables.push(("WEIR_HELM", chart::helm(install)?.into()));
+        Ok(self)
+    }
+
+    /// A program that stands there.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = match &self.netns {
+            Some(netns) => {
+                let mut nsenter = Command::new("nsenter");
+                nsenter.arg(format!("--net={}", netns.display())).arg(program);
+                nsenter
+            }
+            None => Command::new(program),
+        };
+        command.envs(self.variables.iter().cloned());
+        command
+    }
 }
 
 /// True when no program has to be built before a cluster starts.

@@ -1,8 +1,9 @@
 //! `cargo xtask demo`: builds everything and shows it.
 
+use std::process::Command;
 use std::time::Instant;
 
-use crate::{build, command, workspace};
+use crate::{build, cluster, command, workspace};
 
 /// Show on this machine what Weir does for pods.
 ///
@@ -14,6 +15,10 @@ pub(crate) struct Options {
     /// Leave everything running at the end and say how to get a shell in a pod.
     #[arg(long)]
     keep: bool,
+    /// Show it in a real Kubernetes of two nodes, from `helm install` to `helm uninstall`. What is missing of it is built
+    /// first, which takes long the first time. With WEIR_KUBECONFIG it is shown in that cluster, whose nodes have the image.
+    #[arg(long, conflicts_with = "keep")]
+    kubernetes: bool,
     /// Install what is missing to build the kernel half. CI=true does the same.
     #[arg(long)]
     install: bool,
@@ -21,16 +26,35 @@ pub(crate) struct Options {
 
 /// False when the demo has said what is wrong.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
+    if options.kubernetes {
+        return in_kubernetes(options.install || workspace::is_ci());
+    }
     let begun = Instant::now();
     // The figures are those of the binary that ships.
     let (_, weir) = build::with_datapath(true, options.install)?;
     command::run(command::cargo().args(["build", "--package", "gateway-tests", "--bins"]))?;
     println!("built in {:.1} s", begun.elapsed().as_secs_f64());
-    let mut demo = std::process::Command::new(workspace::target_dir().join("debug").join("weir-demo"));
+    let mut demo = Command::new(workspace::target_dir().join("debug").join("weir-demo"));
     demo.arg("--config").arg(workspace::root().join("deploy").join("demo"));
     demo.env("WEIR_BIN", weir);
     if options.keep {
         demo.arg("--keep");
     }
     Ok(demo.status()?.success())
+}
+
+fn in_kubernetes(install: bool) -> anyhow::Result<bool> {
+    const NAME: &str = "weir-demo";
+    command::run(command::cargo().args(["build", "--package", "gateway-tests", "--bins"]))?;
+    let demo = workspace::target_dir().join("debug").join("weir-demo");
+    if std::env::var_os("WEIR_KUBECONFIG").is_some_and(|file| !file.is_empty()) {
+        return Ok(Command::new(demo).arg("--kubernetes").status()?.success());
+    }
+    let up = cluster::Up { nodes: 2, api_only: false, gateway_api: false, install };
+    let access = cluster::start_for(NAME, &up)?;
+    let shown = access
+        .with_weir(true, install)
+        .and_then(|access| Ok(access.command(&demo).arg("--kubernetes").status()?.success()));
+    cluster::stop(NAME)?;
+    shown
 }

@@ -122,6 +122,22 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An image under the name that the chart asks for, for the nodes of a test cluster; where its archive is.
+pub(crate) fn for_cluster(release: bool, install: bool) -> anyhow::Result<PathBuf> {
+    let (profile, file) =
+        if release { (Profile::Release, "weir.tar") } else { (Profile::Dev, "weir-dev.tar") };
+    let output = workspace::target_dir().join("image").join(file);
+    run(&Options {
+        profile,
+        arch: vec![Arch::of_this_machine()],
+        repository: REPOSITORY.to_owned(),
+        tag: env!("CARGO_PKG_VERSION").to_owned(),
+        output: Some(output.clone()),
+        install,
+    })?;
+    Ok(output)
+}
+
 /// Builds a `weir` that needs no file beside itself.
 fn static_weir(arch: Arch, profile: Profile, install: bool) -> anyhow::Result<PathBuf> {
     let target = arch.target();

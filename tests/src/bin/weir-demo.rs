@@ -15,10 +15,16 @@ struct Arguments {
     /// Leave everything running at the end, until Enter is pressed.
     #[arg(long)]
     keep: bool,
+    /// In the Kubernetes of WEIR_KUBECONFIG.
+    #[arg(long)]
+    kubernetes: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.kubernetes {
+        return verdict(demo::kubernetes::show());
+    }
     let obstacles = demo::obstacles();
     if !obstacles.is_empty() {
         for obstacle in obstacles {
@@ -26,7 +32,11 @@ fn main() -> ExitCode {
         }
         return ExitCode::FAILURE;
     }
-    match demo::run(&arguments.config, arguments.keep) {
+    verdict(demo::run(&arguments.config, arguments.keep))
+}
+
+fn verdict(shown: anyhow::Result<()>) -> ExitCode {
+    match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("× {error:#}");

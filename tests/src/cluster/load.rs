@@ -89,7 +89,7 @@ impl<'a> Load<'a> {
     /// Removes the pod; the last counts.
     pub fn end(self) -> Result<Counts> {
         let counts = self.counts()?;
-        let words = ["--namespace", self.namespace, "delete", "pod", self.name, "--now", "--wait=false"];
+        let words = ["--namespace", self.namespace, "delete", "pod", self.name, "--now"];
         self.cluster.kubectl(&words)?;
         Ok(counts)
     }

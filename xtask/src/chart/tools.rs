@@ -55,7 +55,7 @@ fn program(package: &str) -> &str {
 }
 
 impl Tools {
-    fn path(&self, program: &str) -> PathBuf {
+    pub(super) fn path(&self, program: &str) -> PathBuf {
         self.0.join(program)
     }
 

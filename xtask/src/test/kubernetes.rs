@@ -24,13 +24,17 @@ impl Surroundings {
         let name = if api_only { "weir-ring-api" } else { "weir-ring" };
         let begun = Instant::now();
         let up = cluster::Up { nodes: 2, api_only, gateway_api: false, install };
-        match cluster::start_for(name, &up) {
-            Ok(access) => {
-                println!("a Kubernetes for the tests, started in {:.1} s", begun.elapsed().as_secs_f64());
-                Ok(Ok(Self { made: Some((name, access)) }))
+        let access = cluster::start_for(name, &up).inspect(|_| {
+            println!("a Kubernetes for the tests, started in {:.1} s", begun.elapsed().as_secs_f64());
+        });
+        let access =
+            access.and_then(|access| if api_only { Ok(access) } else { access.with_weir(false, install) });
+        match access {
+            Ok(access) => Ok(Ok(Self { made: Some((name, access)) })),
+            Err(error) => {
+                cluster::stop(name)?;
+                if install { Err(error) } else { Ok(Err(format!("{error:#}"))) }
             }
-            Err(error) if install => Err(error),
-            Err(error) => Ok(Err(format!("{error:#}"))),
         }
     }
 

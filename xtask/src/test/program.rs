@@ -80,15 +80,8 @@ fn programs_of(messages: &str) -> Vec<Program> {
 impl Program {
     /// As cargo would run it: in its package, with its package's variables.
     fn command(&self, filter: Option<&str>, cluster: Option<&Access>) -> Command {
-        let mut command = match cluster.and_then(|cluster| cluster.netns.as_ref()) {
-            Some(netns) => {
-                let mut nsenter = Command::new("nsenter");
-                nsenter.arg(format!("--net={}", netns.display())).arg(&self.path);
-                nsenter
-            }
-            None => Command::new(&self.path),
-        };
-        command.envs(cluster.into_iter().flat_map(|cluster| cluster.variables.iter().cloned()));
+        let mut command =
+            cluster.map_or_else(|| Command::new(&self.path), |cluster| cluster.command(&self.path));
         command.current_dir(&self.package_dir).env("CARGO_MANIFEST_DIR", &self.package_dir).args(filter);
         let h2spec = h2spec::program();
         if h2spec.is_file() {

@@ -1,0 +1,51 @@
+//! Scenes: a node's Weir is killed, and all of them are replaced.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{PATIENCE, Play, end};
+use crate::demo::tell;
+use crate::wait::wait_for;
+
+/// By when a killed Weir routes again.
+const BACK_WITHIN: Duration = Duration::from_secs(2);
+
+pub(super) fn killed(play: &mut Play) -> Result<()> {
+    tell::scene(5, "A node's Weir is killed (SIGKILL), under load");
+    let loads = play.loads("shop")?;
+    let node = play.nodes[1].clone();
+    play.cluster.on_node(&node, &["pkill", "-KILL", "-f", "^/usr/bin/weir node"])?;
+    let begun = Instant::now();
+    // The hooks see no heartbeat any more and let calls pass; then the next process's own.
+    wait_for("calls are routed again", PATIENCE, || {
+        play.call("shop", &node, &[]).ok().filter(super::Answer::is_routed)
+    })?;
+    let back = begun.elapsed();
+    play.cluster.rolled_out(crate::cluster::NAMESPACE, "daemonset/weir", PATIENCE)?;
+    let refused: u64 =
+        loads[1].counts()?.why.iter().filter(|(why, _)| why.contains("refused")).map(|(_, n)| n).sum();
+    end(loads, "while it was away")?;
+    tell::seen(&format!("connects refused: {refused}; routed again after {:.1} s", back.as_secs_f64()));
+    play.promise(refused == 0, &format!("no connect is refused, and {refused} were"));
+    play.promise(back < BACK_WITHIN, &format!("routed again within 2 s, not {:.1}", back.as_secs_f64()));
+    Ok(())
+}
+
+pub(super) fn upgraded(play: &mut Play) -> Result<()> {
+    tell::scene(6, "The DaemonSet is upgraded, under load");
+    tell::command("helm upgrade weir deploy/charts/weir --set node.podAnnotations.round=two");
+    let loads = play.loads("shop")?;
+    let begun = Instant::now();
+    play.helm.install(&["node.podAnnotations.round=two"])?;
+    play.cluster.rolled_out(crate::cluster::NAMESPACE, "daemonset/weir", PATIENCE)?;
+    let took = begun.elapsed();
+    for load in &loads {
+        load.more(100, PATIENCE)?;
+    }
+    play.wait_routed(true)?;
+    let failed = end(loads, "while every node's Weir was replaced")?;
+    tell::seen(&format!("upgraded in {:.1} s", took.as_secs_f64()));
+    play.promise(failed == 0, &format!("no call fails in an upgrade, and {failed} did"));
+    Ok(())
+}
