@@ -43,10 +43,15 @@ fn word<T: Copy>(
     known
 }
 
+/// True for a Service that Weir is not to touch calls to.
+pub(super) fn is_left_alone(meta: &ObjectMeta) -> bool {
+    let off = |value: Option<&String>| value.is_some_and(|v| v == "disabled");
+    off(meta.labels.get(CAPTURE)) || off(meta.annotations.get(CAPTURE))
+}
+
 /// The mode that a Service asks for.
 pub(super) fn mode(meta: &ObjectMeta, subject: &Subject, findings: &mut Vec<Diagnostic>) -> Option<Mode> {
-    let off = |value: Option<&String>| value.is_some_and(|v| v == "disabled");
-    if off(meta.labels.get(CAPTURE)) || off(meta.annotations.get(CAPTURE)) {
+    if is_left_alone(meta) {
         return Some(Mode::Pass);
     }
     word(meta, MODE, &[("l7", Mode::L7), ("l4", Mode::L4), ("pass", Mode::Pass)], subject, findings)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::annotation;
 use super::backend::{is_external_name, tcp_ports};
 use super::conditions::Subject;
 use super::endpoint_slice::{Ground, Hint, Hints, Slice};
@@ -28,6 +29,9 @@ pub(super) fn of_service(
 ) -> Vec<(u16, EndpointSet)> {
     let slice_count = slices.len();
     let service = &entry.object;
+    // Who calls it without Weir is not held up by what Weir would not do. A Gateway's own Service is one.
+    let mut unheard = Vec::new();
+    let findings = if annotation::is_left_alone(&service.metadata) { &mut unheard } else { findings };
     let slices: Vec<Slice<'_>> =
         slices.iter().filter_map(|(key, entry)| Slice::read(service, key, entry, ground, findings)).collect();
     let subject = Subject::new(Kind::Service, key, entry, &service.metadata);

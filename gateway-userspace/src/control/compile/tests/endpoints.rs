@@ -126,6 +126,17 @@ fn a_service_whose_endpoints_are_all_refused_says_so_to_callers_and_in_its_findi
 }
 
 #[test]
+fn of_a_service_that_weir_is_to_leave_alone_no_refused_endpoint_is_reported() {
+    let service = SERVICE.replace("name: web", "name: web, labels: {weir.dev/capture: disabled}");
+    assert_ne!(service, SERVICE);
+    let text = format!("{service}{}", slice("web-1", "IPv4", &["{addresses: [127.0.0.1]}"]));
+    let compiled = compiled(&from_api(&text), Place::default());
+    assert_eq!(endpoints(&compiled).why_none(), Reason::EndpointRefused);
+    assert!(compiled.report.diagnostics.is_empty(), "{:#?}", compiled.report.diagnostics);
+    assert!(compiled.report.services.is_empty());
+}
+
+#[test]
 fn a_pod_of_another_namespace_needs_its_namespaces_grant() {
     let foreign = "{addresses: [10.1.0.1], targetRef: {kind: Pod, namespace: bank, name: vault-0}}";
     let own = "{addresses: [10.1.0.2], targetRef: {kind: Pod, namespace: shop, name: web-0}}";
