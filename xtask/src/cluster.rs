@@ -124,12 +124,23 @@ pub(crate) struct Access {
     netns: Option<PathBuf>,
 }
 
+/// What it takes to install Weir in a cluster: its image, the optimised one or the one that is built sooner, and helm.
+#[derive(Debug)]
+pub(crate) struct Installable([(&'static str, OsString); 2]);
+
+impl Installable {
+    /// Builds what is missing of it.
+    pub(crate) fn build(release: bool, install: bool) -> anyhow::Result<Self> {
+        let archive = image::for_cluster(release, install)?;
+        Ok(Self([("WEIR_IMAGE_ARCHIVE", archive.into()), ("WEIR_HELM", chart::helm(install)?.into())]))
+    }
+}
+
 impl Access {
-    /// What it takes to install Weir there: its image, the optimised one or the one that is built sooner, and helm.
-    pub(crate) fn with_weir(mut self, release: bool, install: bool) -> anyhow::Result<Self> {
-        self.variables.push(("WEIR_IMAGE_ARCHIVE", image::for_cluster(release, install)?.into()));
-        self.variables.push(("WEIR_HELM", chart::helm(install)?.into()));
-        Ok(self)
+    /// The program finds that, too.
+    pub(crate) fn with(mut self, weir: Option<Installable>) -> Self {
+        self.variables.extend(weir.into_iter().flat_map(|weir| weir.0));
+        self
     }
 
     /// A program that stands there.

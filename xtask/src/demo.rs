@@ -51,10 +51,9 @@ fn in_kubernetes(install: bool) -> anyhow::Result<bool> {
         return Ok(Command::new(demo).arg("--kubernetes").status()?.success());
     }
     let up = cluster::Up { nodes: 2, api_only: false, gateway_api: false, install };
-    let access = cluster::start_for(NAME, &up)?;
-    let shown = access
-        .with_weir(true, install)
-        .and_then(|access| Ok(access.command(&demo).arg("--kubernetes").status()?.success()));
+    let weir = cluster::Installable::build(true, install)?;
+    let access = cluster::start_for(NAME, &up)?.with(Some(weir));
+    let shown = access.command(&demo).arg("--kubernetes").status();
     cluster::stop(NAME)?;
-    shown
+    Ok(shown?.success())
 }

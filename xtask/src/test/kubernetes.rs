@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::cluster::{self, Access};
+use crate::cluster::{self, Access, Installable};
 
 /// What a ring stands in.
 #[derive(Debug)]
@@ -22,19 +22,20 @@ impl Surroundings {
             return Ok(Err(why.to_owned()));
         }
         let name = if api_only { "weir-ring-api" } else { "weir-ring" };
+        // Before there is a cluster: it would stand idle while the compiler runs.
+        let weir = match (!api_only).then(|| Installable::build(false, install)).transpose() {
+            Err(error) if !install => return Ok(Err(format!("{error:#}"))),
+            weir => weir?,
+        };
         let begun = Instant::now();
         let up = cluster::Up { nodes: 2, api_only, gateway_api: false, install };
-        let access = cluster::start_for(name, &up).inspect(|_| {
-            println!("a Kubernetes for the tests, started in {:.1} s", begun.elapsed().as_secs_f64());
-        });
-        let access =
-            access.and_then(|access| if api_only { Ok(access) } else { access.with_weir(false, install) });
-        match access {
-            Ok(access) => Ok(Ok(Self { made: Some((name, access)) })),
-            Err(error) => {
-                cluster::stop(name)?;
-                if install { Err(error) } else { Ok(Err(format!("{error:#}"))) }
+        match cluster::start_for(name, &up) {
+            Ok(access) => {
+                println!("a Kubernetes for the tests, started in {:.1} s", begun.elapsed().as_secs_f64());
+                Ok(Ok(Self { made: Some((name, access.with(weir))) }))
             }
+            Err(error) if install => Err(error),
+            Err(error) => Ok(Err(format!("{error:#}"))),
         }
     }
 
