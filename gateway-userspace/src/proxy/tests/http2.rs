@@ -291,6 +291,28 @@ async fn a_request_whose_body_does_not_go_on_is_answered_408_in_time() {
 }
 
 #[tokio::test]
+async fn an_upload_may_take_longer_than_a_silence_before_its_answer_comes() {
+    for (speaks, protocol) in
+        [(Speaks::Http1, UpstreamProtocol::Http), (Speaks::Http2, UpstreamProtocol::Http2)]
+    {
+        let backend = mirror(speaks).await;
+        let limits = Limits { stream_idle_timeout: Duration::from_millis(400), ..Limits::default() };
+        let world = World::with(limits);
+        let mut client = Http2::connect(gateway(&world, &backend, protocol)).await;
+        let (sender, frames) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            for _ in 0..60 {
+                pace.tick().await;
+                sender.send(Ok(Frame::data(Bytes::from_static(b"x")))).unwrap();
+            }
+        });
+        let upload = Request::post("http://cart.shop/").body(stream(frames)).unwrap();
+        assert_eq!(client.send(upload).await.unwrap().status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
     let backend = mirror(Speaks::Http1).await;
     let world = World::new();

@@ -171,7 +171,12 @@ impl Exchange<'_> {
         connection: &mut Http1Connection,
         context: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, Failure>> {
-        match self.upload.poll(context, &mut connection.tcp, &mut connection.outgoing) {
+        let written = connection.outgoing.total();
+        let uploaded = self.upload.poll(context, &mut connection.tcp, &mut connection.outgoing);
+        if connection.outgoing.total() != written {
+            connection.silence.moved();
+        }
+        match uploaded {
             // An endpoint that takes no more may have answered.
             Poll::Pending | Poll::Ready(Ok(()) | Err(UploadError::Connection)) => {}
             Poll::Ready(Err(UploadError::Body)) => return Poll::Ready(Err(Failure::Upload)),
