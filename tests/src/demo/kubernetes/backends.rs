@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{PATIENCE, Play, end};
 use crate::demo::tell;
@@ -51,9 +51,9 @@ pub(super) fn outage(play: &mut Play) -> Result<()> {
     // Its name is its host name, and that is where its process is told from those of other replicas.
     let kill = format!(
         "for p in $(pgrep -fx '/pod serve'); do \
-         [ \"$(nsenter --target $p --uts hostname)\" = '{name}' ] && kill -9 $p; done; true"
+         [ \"$(nsenter --target $p --uts hostname)\" = '{name}' ] && kill -9 $p && echo killed; done; true"
     );
-    play.cluster.on_node(&node, &["sh", "-c", &kill])?;
+    let killed = play.cluster.on_node(&node, &["sh", "-c", &kill])?;
     let mut served = Ok(());
     for (place, node) in places.into_iter().zip(&play.nodes) {
         let address = place?;
@@ -64,6 +64,7 @@ pub(super) fn outage(play: &mut Play) -> Result<()> {
     let took = begun.elapsed();
     // Before the verdict: what follows needs it.
     play.cluster.start_api()?;
+    ensure!(killed.contains("killed"), "no process of replica {name} was found on {node}");
     served?;
     wait_for("the API server has the loads", PATIENCE, || loads[0].counts().ok())?;
     let failed = end(loads, &format!("in {:.0} s without an API server", took.as_secs_f64()))?;
