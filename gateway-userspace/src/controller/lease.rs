@@ -18,6 +18,8 @@ pub struct Replica {
     name: String,
     terms: Terms,
     election: Election,
+    /// Of the Lease as it was read last: a write keeps whose it is, so that what installed it also removes it.
+    metadata: ObjectMeta,
     until: watch::Sender<Option<Instant>>,
     /// Said last, so that it is said once.
     said: String,
@@ -28,7 +30,8 @@ impl Replica {
     pub fn new(api: Api<Lease>, name: &str, identity: &str, terms: Terms) -> Self {
         let (until, _) = watch::channel(None);
         let election = Election::new(identity, terms);
-        Self { api, name: name.to_owned(), terms, election, until, said: String::new() }
+        let metadata = ObjectMeta::default();
+        Self { api, name: name.to_owned(), terms, election, metadata, until, said: String::new() }
     }
 
     /// Until when this replica leads; `None` while it does not.
@@ -71,6 +74,10 @@ impl Replica {
         let found = self.timed(self.api.get_opt(&self.name)).await;
         let found = found.map_err(|e| Self::named(Verb::Get, e))?;
         let there = found.as_ref().map(record).transpose()?;
+        self.metadata = match &found {
+            Some(lease) => ObjectMeta { managed_fields: None, ..lease.metadata.clone() },
+            None => ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
+        };
         let sent = Instant::now();
         let (version, transitions) = match self.election.read(there, sent) {
             Step::Wait => return Ok(()),
@@ -128,8 +135,7 @@ impl Replica {
     }
 
     fn lease(&self, version: Option<String>, spec: LeaseSpec) -> Lease {
-        let name = Some(self.name.clone());
-        let metadata = ObjectMeta { name, resource_version: version, ..ObjectMeta::default() };
+        let metadata = ObjectMeta { resource_version: version, ..self.metadata.clone() };
         Lease { metadata, spec: Some(spec) }
     }
 

@@ -91,7 +91,7 @@ pub(super) fn uninstall(play: &mut Play) -> Result<()> {
     let left = left_in_api(play)?;
     play.promise(left.is_empty(), &format!("no object is left: {left}"));
     tell::seen("the same clients call through kube-proxy; no process, pin, socket or object of Weir is left");
-    // Neither helm nor the chart made the namespace, and the controllers' Lease is in it.
+    // The namespace is the user's: helm made it on his word and leaves it.
     tell::command("kubectl delete namespace weir-system");
     play.cluster.kubectl(&["delete", "namespace", NAMESPACE])?;
     play.cluster.kubectl(&["delete", "namespace", "shop", "apart", "--wait=false"])?;
@@ -122,5 +122,13 @@ fn left_in_api(play: &Play) -> Result<String> {
                          validatingadmissionpolicybindings";
     let of_chart = "--selector=app.kubernetes.io/part-of=weir";
     let left = play.cluster.kubectl(&["get", KINDS, "--all-namespaces", of_chart, "--output=name"])?;
-    Ok(left.split_whitespace().collect::<Vec<_>>().join(" "))
+    // Whatever its labels are: the controllers write it too.
+    let leases = play.cluster.kubectl(&[
+        "get",
+        "leases.coordination.k8s.io",
+        "--namespace",
+        NAMESPACE,
+        "--output=name",
+    ])?;
+    Ok(left.split_whitespace().chain(leases.split_whitespace()).collect::<Vec<_>>().join(" "))
 }
