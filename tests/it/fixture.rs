@@ -74,7 +74,8 @@ impl Replica {
         let (listens, listening) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             runtime().block_on(async {
-                let listener = echo::listen(port).unwrap();
+                // A child that another test forks holds all sockets until it runs its program: also one just closed here.
+                let listener = wait_for("its port", LONGEST, || echo::listen(port).ok()).unwrap();
                 listens.send(listener.local_addr().unwrap().port()).unwrap();
                 let (stop, stopped) = oneshot::channel::<()>();
                 let serving = echo::serve(listener, echo, async { drop(stopped.await) });
