@@ -7,14 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown as Direction;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::future::{Either, select};
 use socket2::SockRef;
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 
 use crate::proxy::recorder::Recorder;
 use crate::proxy::shutdown::Shutdown;
@@ -46,16 +48,18 @@ enum Broken {
 /// Relays until both directions have ended, one side breaks, nothing moves for `idle_timeout`, or
 /// the connection is cut. Counts into the record.
 pub async fn relay(
-    client: Side,
-    endpoint: Side,
+    mut client: Side,
+    mut endpoint: Side,
     idle_timeout: Duration,
     shutdown: &Shutdown,
     recorder: &mut Recorder,
 ) {
     let (received, sent, moved) = (Cell::new(0), Cell::new(0), Cell::new(false));
-    let (down, up) = (&client.stream, &endpoint.stream);
-    let sending = copy(down, client.read, up, &received, &moved);
-    let answering = copy(up, endpoint.read, down, &sent, &moved);
+    let ((from_client, to_client), (from_endpoint, to_endpoint)) =
+        (client.stream.split(), endpoint.stream.split());
+    let (down, up) = (to_client.as_ref(), to_endpoint.as_ref());
+    let sending = copy(from_client, client.read, up, &received, &moved);
+    let answering = copy(from_endpoint, endpoint.read, down, &sent, &moved);
     let reason = tokio::select! {
         biased;
         broken = both(sending, answering, down, up) => broken,
@@ -126,7 +130,7 @@ async fn silent(limit: Duration, moved: &Cell<bool>) {
 
 /// One direction, to its end. The end is passed on.
 async fn copy(
-    source: &TcpStream,
+    mut source: ReadHalf<'_>,
     read: Bytes,
     sink: &TcpStream,
     count: &Cell<u64>,
@@ -134,23 +138,18 @@ async fn copy(
 ) -> Result<(), Broken> {
     write_all(sink, read, count).await.map_err(|_| Broken::Sink)?;
     loop {
-        let chunk = match pass(source, sink, count) {
+        let chunk = match poll_fn(|context| pass(context, &mut source, sink, count)).await {
             Ok(Passed::End) => break,
             Ok(Passed::All) => {
+                // Others on this thread have their turn: a read counts for the task's budget.
                 moved.set(true);
-                // Others on this thread have their turn between two buffers of a busy connection.
-                tokio::task::consume_budget().await;
                 continue;
             }
             Ok(Passed::Some(rest)) => {
                 moved.set(true);
                 rest
             }
-            Err((Broken::Source, error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                source.readable().await.map_err(|_| Broken::Source)?;
-                continue;
-            }
-            Err((broken, _)) => return Err(broken),
+            Err(broken) => return Err(broken),
         };
         write_all(sink, chunk, count).await.map_err(|_| Broken::Sink)?;
         moved.set(true);
@@ -169,21 +168,30 @@ enum Passed {
     Some(Bytes),
 }
 
-/// Reads once and writes at once, through the thread's buffer.
-fn pass(source: &TcpStream, sink: &TcpStream, count: &Cell<u64>) -> Result<Passed, (Broken, io::Error)> {
+/// Reads once and writes at once, through the thread's buffer. A read that does not fill it is known
+/// to be all there is: the next one waits without asking the kernel.
+fn pass(
+    context: &mut Context<'_>,
+    source: &mut ReadHalf<'_>,
+    sink: &TcpStream,
+    count: &Cell<u64>,
+) -> Poll<Result<Passed, Broken>> {
     BUFFER.with_borrow_mut(|buffer| {
-        let length = source.try_read(buffer).map_err(|error| (Broken::Source, error))?;
-        if length == 0 {
-            return Ok(Passed::End);
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(source).poll_read(context, &mut buffer)).map_err(|_| Broken::Source)?;
+        let read = buffer.filled();
+        if read.is_empty() {
+            return Poll::Ready(Ok(Passed::End));
         }
-        let written = match sink.try_write(&buffer[..length]) {
+        let written = match sink.try_write(read) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err((Broken::Sink, error)),
+            Err(_) => return Poll::Ready(Err(Broken::Sink)),
         };
         count.set(count.get() + written as u64);
-        let rest = &buffer[written..length];
-        Ok(if rest.is_empty() { Passed::All } else { Passed::Some(Bytes::copy_from_slice(rest)) })
+        let rest = &read[written..];
+        let passed = if rest.is_empty() { Passed::All } else { Passed::Some(Bytes::copy_from_slice(rest)) };
+        Poll::Ready(Ok(passed))
     })
 }
 

@@ -22,7 +22,7 @@ use crate::proxy::http1::decode::BodyDecoder;
 use crate::proxy::http1::encode;
 use crate::proxy::http1::framing::BodyLength;
 use crate::proxy::http1::head::{HeadLimits, HeadReader, ResponseHead};
-use crate::proxy::http1::incoming::{self, BODY_READ_BYTES, HEAD_READ_BYTES};
+use crate::proxy::http1::incoming::{self, HEAD_READ_BYTES, Room};
 use crate::proxy::http1::outgoing::Outgoing;
 use crate::proxy::silence::Silence;
 use crate::proxy::tcp::relay::Side;
@@ -117,7 +117,8 @@ pub async fn exchange(
                 upload.body().forget();
             }
             let is_persistent = head.is_persistent;
-            let body = Http1Body { connection: Some(connection), upload, decoder, is_persistent };
+            let room = Room::awaiting(decoder.remaining());
+            let body = Http1Body { connection: Some(connection), upload, decoder, room, is_persistent };
             Ok((head.parts, body))
         }
         Err(failure) => {
@@ -225,6 +226,7 @@ pub struct Http1Body {
     connection: Option<Box<Http1Connection>>,
     upload: Option<Box<Upload>>,
     decoder: BodyDecoder,
+    room: Room,
     is_persistent: bool,
 }
 
@@ -280,11 +282,9 @@ impl Http1Body {
                 Ok(Decoded::NeedMore) => {}
                 Err(error) => return Poll::Ready(Some(Err(BodyError::Malformed(error)))),
             }
-            let room = self.decoder.remaining().map_or(BODY_READ_BYTES, |left| {
-                usize::try_from(left).unwrap_or(BODY_READ_BYTES).clamp(HEAD_READ_BYTES, BODY_READ_BYTES)
-            });
+            let room = self.room.bytes(self.decoder.remaining()).max(HEAD_READ_BYTES);
             match ready!(incoming::poll_read(context, tcp, read, room)) {
-                Ok(1..) => {}
+                Ok(length @ 1..) => self.room.filled(room, length),
                 Ok(0) if self.decoder.closed() => self.is_persistent = false,
                 Ok(0) => {
                     return Poll::Ready(Some(Err(BodyError::Closed(io::ErrorKind::UnexpectedEof.into()))));

@@ -9,7 +9,7 @@ use http_body::Frame;
 
 use super::wire::Wire;
 use crate::proxy::http1::chunked::Decoded;
-use crate::proxy::http1::incoming::{BODY_READ_BYTES, HEAD_READ_BYTES};
+use crate::proxy::http1::incoming::Room;
 use crate::proxy::upstream::body::BodyError;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -19,15 +19,14 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub struct ClientBody {
     wire: Rc<Wire>,
     request: u64,
-    /// Read at once: more where much comes.
-    room: usize,
+    room: Room,
 }
 
 impl ClientBody {
     /// Of the request that has just begun.
     pub(super) fn new(wire: &Rc<Wire>) -> Self {
         wire.is_body_held.set(true);
-        Self { wire: Rc::clone(wire), request: wire.request.get(), room: HEAD_READ_BYTES }
+        Self { wire: Rc::clone(wire), request: wire.request.get(), room: Room::UNKNOWN }
     }
 
     fn is_current(&self) -> bool {
@@ -55,15 +54,13 @@ impl ClientBody {
                 Err(error) => return Poll::Ready(Some(Err(BodyError::Chunks(error)))),
             }
             self.ask(context);
-            let left =
-                self.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-            let room = self.room.min(left);
+            let room = self.room.bytes(self.remaining());
             let read = ready!(self.wire.poll_read(context, room)).and_then(|read| match read {
                 0 => Err(io::ErrorKind::UnexpectedEof.into()),
                 read => Ok(read),
             });
             match read {
-                Ok(read) => self.room = if read == room { BODY_READ_BYTES } else { HEAD_READ_BYTES },
+                Ok(read) => self.room.filled(room, read),
                 Err(error) => return Poll::Ready(Some(Err(BodyError::Client(error)))),
             }
         }
