@@ -84,8 +84,8 @@ pub struct Limits {
     pub http2_ping_interval: Duration,
     /// How long it may take to answer that.
     pub http2_ping_timeout: Duration,
-    /// Control frames (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, unknown) at once on a downstream
-    /// HTTP/2 connection, beyond those that answers bring with them.
+    /// Control frames (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, unknown) at once from the other
+    /// side of an HTTP/2 connection, beyond those that requests and answers bring with them.
     pub http2_control_burst: u32,
     /// Requests at once that are reset before they can be answered, and errors that reset a stream.
     pub http2_resets_burst: u32,
@@ -159,21 +159,14 @@ pub struct Limits {
     pub metric_series_max: usize,
     /// Records that `explain --id` can look back on.
     pub explain_records: usize,
-    /// Files of a configuration folder.
-    pub config_files_max: usize,
-    /// One file of a configuration folder, bytes.
-    pub config_file_bytes_max: u64,
     /// Compiled size of one regular expression, bytes.
     pub regex_bytes_max: usize,
     /// Compiled size of all regular expressions of one route, bytes.
     pub route_regex_bytes_max: usize,
-    /// Quiet time after a file event before the file is read: what is written together is read together.
-    pub config_debounce: Duration,
-    /// The longest that an unbroken burst of events can hold back changes of files that are whole.
-    pub config_burst_max: Duration,
-    /// How often a configuration folder is looked at whether or not an event says so; also the longest
-    /// that a file is held back which is being written all the time.
-    pub config_poll_interval: Duration,
+    /// Those of a configuration folder.
+    pub folder: FolderLimits,
+    /// Those of one client over all of its connections.
+    pub client: ClientLimits,
     /// Those of following an API server.
     pub api: ApiLimits,
 }
@@ -241,15 +234,58 @@ impl Default for Limits {
             log_field_bytes: 1024,
             metric_series_max: 2000,
             explain_records: 4096,
-            config_files_max: 10_000,
-            config_file_bytes_max: 8 * 1024 * 1024,
             regex_bytes_max: 64 * 1024,
             route_regex_bytes_max: 1024 * 1024,
-            config_debounce: Duration::from_millis(2),
-            config_burst_max: Duration::from_millis(20),
-            config_poll_interval: Duration::from_secs(5),
+            folder: FolderLimits::default(),
+            client: ClientLimits::default(),
             api: ApiLimits::default(),
         }
+    }
+}
+
+/// How a folder of configuration is read.
+#[derive(Debug, Clone)]
+pub struct FolderLimits {
+    /// Files that are read.
+    pub files_max: usize,
+    /// One file, bytes.
+    pub file_bytes_max: u64,
+    /// Quiet time after a file event before the file is read: what is written together is read together.
+    pub debounce: Duration,
+    /// The longest that an unbroken burst of events can hold back changes of files that are whole.
+    pub burst_max: Duration,
+    /// How often the folder is looked at whether or not an event says so; also the longest that a file is held
+    /// back which is being written all the time.
+    pub poll_interval: Duration,
+}
+
+impl Default for FolderLimits {
+    fn default() -> Self {
+        Self {
+            files_max: 10_000,
+            file_bytes_max: 8 * 1024 * 1024,
+            debounce: Duration::from_millis(2),
+            burst_max: Duration::from_millis(20),
+            poll_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What one pod, or one source address of gateway listeners, may do over all of its connections.
+#[derive(Debug, Clone)]
+pub struct ClientLimits {
+    /// Requests of HTTP/2 at once that it gives up before they can be answered, or has us give up by an error.
+    /// Each answer that it waits for allows for one more, on its connection.
+    pub resets_burst: u32,
+    /// How many of these come back per second.
+    pub resets_per_second: u32,
+    /// Clients that such resets are counted of, per worker.
+    pub remembered_max: usize,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self { resets_burst: 1000, resets_per_second: 50, remembered_max: 4096 }
     }
 }
 

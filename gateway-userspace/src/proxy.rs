@@ -1,6 +1,7 @@
 //! The data plane: bytes in, bytes out. Knows snapshots, not where they come from.
 
 pub mod admission;
+pub mod bucket;
 pub mod clock;
 pub mod filter;
 pub mod holders;
@@ -11,6 +12,7 @@ pub mod listener;
 pub mod overload;
 pub mod pace;
 pub mod recorder;
+pub mod resets;
 pub mod shedding;
 pub mod shutdown;
 pub mod silence;
@@ -36,6 +38,7 @@ use crate::telemetry::record::{Observe, PodId};
 use admission::Admission;
 use holders::Holders;
 use http::headers::forwarded::TrustedProxies;
+use resets::Resets;
 use shedding::{MemoryUse, Shedding};
 use shutdown::Shutdown;
 use upstream::affinity::{Client, Sessions};
@@ -96,6 +99,7 @@ pub struct Proxy {
     pub(crate) trusted: Arc<TrustedProxies>,
     pub(crate) upstream: Registry,
     pub(crate) holders: Holders,
+    pub(crate) resets: Resets,
     pub(crate) shedding: Shedding,
     /// Downstream connections of this worker.
     open: Cell<usize>,
@@ -138,6 +142,7 @@ impl Proxy {
             shared,
             trusted,
             holders: Holders::default(),
+            resets: Resets::default(),
             shedding: Shedding::default(),
             open: Cell::new(0),
             accepting: Cell::new(0),

@@ -57,6 +57,8 @@ pub enum Reason {
     ClientFlood,
     /// The Service has endpoints, and Weir dials none of them: they are no addresses of pods.
     EndpointRefused,
+    /// The endpoint sent more frames that lead to nothing than a connection may.
+    UpstreamFlood,
 }
 
 /// What a reason is called elsewhere.
@@ -72,7 +74,7 @@ struct Names {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NoRoute,
         Self::InvalidBackend,
         Self::UnsupportedFilter,
@@ -97,6 +99,7 @@ impl Reason {
         Self::Config,
         Self::ClientFlood,
         Self::EndpointRefused,
+        Self::UpstreamFlood,
     ];
 
     const fn names(self) -> Names {
@@ -133,6 +136,7 @@ impl Reason {
             Self::Config => n("config", "proxy_configuration_error", "NC", 500),
             Self::ClientFlood => n("client_flood", "http_protocol_error", "DPE", 429),
             Self::EndpointRefused => n("endpoint_refused", "destination_ip_prohibited", "UH", 502),
+            Self::UpstreamFlood => n("upstream_flood", "http_protocol_error", "UPE", 502),
         }
     }
 

@@ -1,9 +1,10 @@
 //! HTTP/2 clients that flood, and honest ones that look like it: who is cut, when, and who never notices.
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use gateway_tests::echo;
@@ -277,8 +278,11 @@ impl World {
         Self { backend, site, weir }
     }
 
+    /// A client of its own: floods of others do not count as its own.
     fn client(&self) -> Client {
-        Client::connect(self.site.address()).unwrap()
+        static NEXT: AtomicU16 = AtomicU16::new(1);
+        let [third, last] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        Client::connect_as(Ipv4Addr::new(127, 1, third, last), self.site.address()).unwrap()
     }
 
     /// As many rounds as are borne, then as many as are not.
@@ -363,6 +367,32 @@ fn no_flood_costs_memory_or_a_request_of_anyone_else() {
     }
     let tally = neighbour.finish();
     assert!(tally.failed == 0 && tally.ok > 100, "{tally:?}");
+}
+
+#[test]
+fn who_is_reset_happy_on_one_connection_after_the_other_is_cut_on_each_and_may_still_ask() {
+    let world = World::start("http");
+    // Fewer than one connection may have, on each.
+    let resets: Vec<u8> = (0..90).flat_map(|n| hold_and(n, kind::RST_STREAM, &CANCEL)).collect();
+    let is_cut = || {
+        let mut client = Client::connect(world.site.address()).unwrap();
+        // It may be gone already.
+        let _ = client.send(&resets);
+        let _ = client.ping(LONGEST);
+        client.seen().goaway.map(|(code, _)| code) == Some(ENHANCE_YOUR_CALM)
+    };
+    let borne = (0..100).take_while(|_| !is_cut()).count();
+    assert!((5..=12).contains(&borne), "{borne} connections of 90 resets each were borne");
+    assert!((0..10).filter(|_| is_cut()).count() >= 5, "it pays, whatever connection it is on");
+    world.backend.wait_free("resets");
+    // Others behind its address are served.
+    for round in 0..10 {
+        let mut client = Client::connect(world.site.address()).unwrap();
+        client.send(&get(1, "/")).unwrap();
+        let seen = client.wait("an answer", LONGEST, |seen| seen.closed || seen.ended == [1]).unwrap();
+        assert_eq!(seen.ended, [1], "{round}: {seen:?}");
+    }
+    assert!(world.weir.errors().contains("one connection after the other"));
 }
 
 /// A request whose header block is so long, in frames of 16 KiB.

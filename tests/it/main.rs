@@ -13,6 +13,7 @@ mod h2spec;
 mod hostile_input;
 mod hostile_responses;
 mod http1_battery;
+mod http2_backend_floods;
 mod http2_floods;
 mod http2_slow;
 mod killed;

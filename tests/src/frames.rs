@@ -1,11 +1,12 @@
 //! An HTTP/2 client that sends frames as it is told to, right ones and wrong ones.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use socket2::{Domain, Socket, Type};
 
 /// Frame types of RFC 9113 6.
 pub mod kind {
@@ -157,12 +158,29 @@ impl Client {
         Ok(client)
     }
 
+    /// The same from an address of this machine: the gateway takes it for another client.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn connect_as(source: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect(&address.into())?;
+        let mut client = Self::of(socket.into())?;
+        client.send(PREFACE)?;
+        client.send(&frame(kind::SETTINGS, 0, 0, &[]))?;
+        Ok(client)
+    }
+
     /// Connects and says nothing.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn connect_silent(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::of(TcpStream::connect(address)?)
+    }
+
+    fn of(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
         let (reading, told) = (stream.try_clone()?, Arc::clone(&seen));

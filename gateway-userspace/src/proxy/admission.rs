@@ -65,6 +65,13 @@ impl Admission {
         if self.proxy.shedding.admits(self.held.demand()) { Ok(()) } else { Err(Reason::Overload) }
     }
 
+    /// One more request on the connection was given up at once, or made us give it up. False when its pod or
+    /// address has done so too often, on whatever connections.
+    pub fn count_reset(&self) -> bool {
+        let workers = self.proxy.shared.workers.load(Ordering::Relaxed);
+        self.proxy.resets.count(self.held.holder(), workers, &self.proxy.limits.client)
+    }
+
     /// Something is under way on the connection: it is not idle before the guard is dropped.
     pub fn in_use(&self) -> InUse {
         InUse::new(&self.held)

@@ -57,6 +57,11 @@ pub struct Held {
 }
 
 impl Held {
+    /// Who opened it.
+    pub const fn holder(&self) -> Holder {
+        self.holder
+    }
+
     /// What its holder asks for.
     pub fn demand(&self) -> &Demand {
         &self.demand

@@ -2,17 +2,16 @@
 
 mod connection;
 mod exchange;
-mod frame;
+pub mod frame;
 mod guard;
 mod watched;
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use h2::server::Builder;
+use h2::server::{Builder, Connection as Codec};
 use tokio::net::TcpStream;
 
 use crate::limits::Limits;
@@ -26,39 +25,47 @@ const SMALL_FRAME_COST: usize = 256;
 
 /// Serves HTTP/2 until the connection ends. `read` was read from it already, the preface first.
 pub async fn serve(connection: Rc<Connection>, tcp: TcpStream, read: Bytes) {
-    let limits = Arc::clone(&connection.proxy.limits);
+    // Boxed, or the connection would have the size of its first moment for as long as it lives.
+    let Some((codec, watch)) = Box::pin(begin(&connection, tcp, read)).await else {
+        return;
+    };
     let shutdown = &connection.shutdown;
-    let watch = Watch::new(&limits);
-    let stream = Watched::new(tcp, read, Rc::clone(&watch));
-    let handshake = tokio::select! {
-        biased;
-        handshake = tokio::time::timeout(limits.detect_timeout, builder(&limits).handshake(stream)) => handshake,
-        () = shutdown.is_cut() => return,
-    };
-    let codec = match handshake {
-        Ok(Ok(codec)) => codec,
-        Ok(Err(_)) => return connection.reject(Reason::ClientProtocol),
-        Err(_) => return connection.reject(Reason::ClientTimeout),
-    };
     let mut session = Session::new(&connection, codec, watch);
     let mut ends = pin!(shutdown.started());
     let mut is_ending = false;
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             biased;
             () = &mut ends, if !is_ending => {
                 is_ending = true;
                 session.end();
-                continue;
             }
             () = shutdown.is_cut() => return,
-            accepted = poll_fn(|cx| session.poll(cx)) => accepted,
-        };
-        let Some((request, respond, open)) = accepted else {
-            return;
-        };
-        tokio::task::spawn_local(exchange::serve(Rc::clone(&connection), request, respond, open));
+            () = poll_fn(|cx| session.poll(cx)) => return,
+        }
     }
+}
+
+/// The preface, and our settings. `None` when it comes to nothing.
+async fn begin(
+    connection: &Rc<Connection>,
+    tcp: TcpStream,
+    read: Bytes,
+) -> Option<(Codec<Watched, Bytes>, Rc<Watch>)> {
+    let limits = &connection.proxy.limits;
+    let watch = Watch::new(limits);
+    let stream = Watched::new(connection, tcp, read, Rc::clone(&watch));
+    let handshake = tokio::select! {
+        biased;
+        handshake = tokio::time::timeout(limits.detect_timeout, builder(limits).handshake(stream)) => handshake,
+        () = connection.shutdown.is_cut() => return None,
+    };
+    match handshake {
+        Ok(Ok(codec)) => return Some((codec, watch)),
+        Ok(Err(_)) => connection.reject(Reason::ClientProtocol),
+        Err(_) => connection.reject(Reason::ClientTimeout),
+    }
+    None
 }
 
 /// The codec within its limits. Those on resets are the guard's own, which come back with time.

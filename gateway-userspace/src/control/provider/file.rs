@@ -69,11 +69,11 @@ pub fn follow(folder: &Path, limits: &Limits) -> Result<watch::Receiver<Desired>
         sender,
         pending: Pending::default(),
         patience: Patience {
-            quiet: limits.config_debounce,
-            whole_max: limits.config_burst_max,
-            unfinished_max: limits.config_poll_interval,
+            quiet: limits.folder.debounce,
+            whole_max: limits.folder.burst_max,
+            unfinished_max: limits.folder.poll_interval,
         },
-        poll: limits.config_poll_interval,
+        poll: limits.folder.poll_interval,
     };
     let thread = std::thread::Builder::new().name("weir-config".to_owned());
     thread.spawn(move || follower.run()).map_err(FolderError::Thread)?;

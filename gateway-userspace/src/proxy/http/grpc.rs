@@ -67,6 +67,7 @@ pub fn status_for(reason: Reason) -> GrpcStatus {
         | Reason::ConnectFailed
         | Reason::UpstreamReset
         | Reason::UpstreamProtocol
+        | Reason::UpstreamFlood
         | Reason::Overflow
         | Reason::RetryLimit
         | Reason::Draining

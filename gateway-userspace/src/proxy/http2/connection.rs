@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Connection as Codec, SendResponse};
-use h2::{Ping, PingPong, RecvStream};
-use http::Request;
+use h2::server::Connection as Codec;
+use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep};
 
+use super::exchange;
 use super::watched::{Watch, Watched};
 use crate::limits::Limits;
 use crate::proxy::http::connection::Connection;
@@ -65,12 +65,9 @@ enum Due {
     Ping,
 }
 
-/// A request, and the way to answer it.
-pub(super) type Accepted = (Request<RecvStream>, SendResponse<Bytes>, OpenStream);
-
 /// One connection behind its codec.
 pub(super) struct Session<'a> {
-    connection: &'a Connection,
+    connection: &'a Rc<Connection>,
     codec: Codec<Watched, Bytes>,
     watch: Rc<Watch>,
     streams: Rc<Streams>,
@@ -89,7 +86,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(
-        connection: &'a Connection,
+        connection: &'a Rc<Connection>,
         mut codec: Codec<Watched, Bytes>,
         watch: Rc<Watch>,
     ) -> Self {
@@ -118,18 +115,21 @@ impl<'a> Session<'a> {
         self.idle_timeout = self.limits().request_head_timeout;
     }
 
-    /// The next request; `None` when the connection is over.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Accepted>> {
+    /// Has requests served, each by a task of its own. Ready when the connection is over.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.codec.poll_accept(context) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    return Poll::Ready(Some((request, respond, self.streams.open())));
+                    let open = self.streams.open();
+                    let serving = exchange::serve(Rc::clone(self.connection), request, respond, open);
+                    tokio::task::spawn_local(serving);
+                    continue;
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.report(&error);
-                    return Poll::Ready(None);
+                    return Poll::Ready(());
                 }
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
             if self.farewell.is_none()
@@ -147,10 +147,10 @@ impl<'a> Session<'a> {
                 Poll::Ready(Due::Frames) => self.cut(h2::Reason::PROTOCOL_ERROR, Reason::ClientTimeout),
                 Poll::Ready(Due::Silent) => {
                     self.connection.reject(Reason::ClientTimeout);
-                    return Poll::Ready(None);
+                    return Poll::Ready(());
                 }
                 Poll::Ready(Due::Idle) if !self.is_ending => self.end(),
-                Poll::Ready(Due::Idle) => return Poll::Ready(None),
+                Poll::Ready(Due::Idle) => return Poll::Ready(()),
             }
         }
     }

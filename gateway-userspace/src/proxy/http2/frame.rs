@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+/// What a client says before its first frame (RFC 9113 3.4), bytes.
+pub const PREFACE_BYTES: usize = 24;
 /// Bytes of a frame before its payload.
 const HEAD_BYTES: usize = 9;
 /// Bytes of a reset stream's error code.
@@ -12,7 +14,7 @@ const FLAG_END_HEADERS: u8 = 4;
 
 /// What a frame is, as far as a guard wants to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A piece of a body.
     Data,
     /// A header block has begun.
@@ -37,21 +39,21 @@ pub(super) enum Kind {
 
 /// One frame, when its head has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) kind: Kind,
+pub struct Frame {
+    pub kind: Kind,
     /// 0: the connection's.
-    pub(super) stream: u32,
+    pub stream: u32,
     /// Bytes of payload.
-    pub(super) length: u32,
+    pub length: u32,
     /// Of a body or message, this is the last.
-    pub(super) ends_stream: bool,
+    pub ends_stream: bool,
     /// No CONTINUATION follows.
-    pub(super) ends_headers: bool,
+    pub ends_headers: bool,
 }
 
 /// Where in the stream of frames the bytes are.
 #[derive(Debug)]
-pub(super) struct Scanner {
+pub struct Scanner {
     /// The head, and of a reset the code behind it.
     kept: [u8; HEAD_BYTES + CODE_BYTES],
     kept_len: usize,
@@ -61,23 +63,23 @@ pub(super) struct Scanner {
 
 impl Scanner {
     /// A stream that begins with `preface` bytes that are no frame.
-    pub(super) fn behind(preface: usize) -> Self {
+    pub fn behind(preface: usize) -> Self {
         Self { kept: [0; HEAD_BYTES + CODE_BYTES], kept_len: 0, left: preface }
     }
 
     /// True when the head of a frame has begun and is not complete.
-    pub(super) fn is_in_head(&self) -> bool {
+    pub fn is_in_head(&self) -> bool {
         self.kept_len > 0
     }
 
     /// True in the payload of a frame, or in what comes before the first.
-    pub(super) fn is_in_payload(&self) -> bool {
+    pub fn is_in_payload(&self) -> bool {
         self.left > 0
     }
 
     /// Tells `seen` of each frame when what is wanted of it has passed. When that says stop, the rest
     /// of that frame is still passed over. Gives the number of bytes that have passed.
-    pub(super) fn scan(&mut self, bytes: &[u8], mut seen: impl FnMut(Frame) -> ControlFlow<()>) -> usize {
+    pub fn scan(&mut self, bytes: &[u8], mut seen: impl FnMut(Frame) -> ControlFlow<()>) -> usize {
         let mut passed = 0;
         let mut is_last = false;
         loop {

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::frame::{Frame, Kind};
 use crate::limits::Limits;
+use crate::proxy::bucket::Bucket;
 
 /// Control frames that an answered request brings: its priority, its window, a PING.
 const CREDIT_PER_ANSWER: u32 = 4;
@@ -35,6 +36,8 @@ pub(super) enum Flood {
     ControlFrames,
     /// Requests that were reset at once, before they were answered.
     Resets,
+    /// The same, over all connections of the client.
+    ClientResets,
     /// Frames that made us reset streams.
     Errors,
     /// Streams above the limit on parallel ones.
@@ -47,47 +50,10 @@ impl Flood {
         match self {
             Self::ControlFrames => "control frames",
             Self::Resets => "requests reset at once",
+            Self::ClientResets => "requests reset at once, on one connection after the other",
             Self::Errors => "stream errors",
             Self::RefusedStreams => "streams above the limit",
         }
-    }
-}
-
-/// Tokens that come back with time.
-#[derive(Debug)]
-struct Bucket {
-    tokens: u32,
-    burst: u32,
-    per_second: u32,
-    /// When tokens last came back, since the connection began.
-    filled: Duration,
-}
-
-impl Bucket {
-    const fn new(burst: u32, per_second: u32) -> Self {
-        Self { tokens: burst, burst, per_second, filled: Duration::ZERO }
-    }
-
-    fn fill(&mut self, now: Duration) {
-        let interval = Duration::from_secs(1) / self.per_second.max(1);
-        let elapsed = now.saturating_sub(self.filled);
-        let back = u32::try_from(elapsed.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u32::MAX);
-        if back > 0 {
-            self.filled = now;
-            self.give(back);
-        }
-    }
-
-    fn give(&mut self, tokens: u32) {
-        self.tokens = self.tokens.saturating_add(tokens).min(self.burst);
-    }
-
-    /// False when there is none left.
-    #[must_use]
-    fn take(&mut self) -> bool {
-        let had = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        had
     }
 }
 
@@ -98,6 +64,10 @@ pub(super) struct Guard {
     resets: Bucket,
     errors: Bucket,
     refused: Bucket,
+    /// Answers that no reset was paid with.
+    earned: u32,
+    /// Resets that no answer pays for, and that were not told yet.
+    unearned: u32,
     /// Streams whose answer has not begun, and when each was opened.
     unanswered: SmallVec<[(u32, Duration); 8]>,
     unanswered_max: usize,
@@ -118,6 +88,8 @@ impl Guard {
             resets,
             errors,
             refused: Bucket::new(limits.http2_refused_burst, limits.http2_frames_per_second),
+            earned: 0,
+            unearned: 0,
             unanswered: SmallVec::new(),
             unanswered_max: 2 * limits.http2_streams_max as usize,
             highest: 0,
@@ -157,8 +129,11 @@ impl Guard {
             }
             Kind::Data if frame.length > 0 || frame.ends_stream => return Ok(()),
             Kind::Reset(_) if let Some(opened) = self.settle(frame.stream) => {
-                let is_hasty = self.now.saturating_sub(opened) < PATIENCE;
-                return if is_hasty && !self.resets.take() { Err(Flood::Resets) } else { Ok(()) };
+                if self.now.saturating_sub(opened) >= PATIENCE {
+                    return Ok(());
+                }
+                self.spend();
+                return if self.resets.take() { Ok(()) } else { Err(Flood::Resets) };
             }
             _ => {}
         }
@@ -171,6 +146,7 @@ impl Guard {
             Kind::Headers if self.settle(frame.stream).is_some() => {
                 self.control.give(CREDIT_PER_ANSWER);
                 self.resets.give(1);
+                self.earned = self.earned.saturating_add(1);
                 self.refused.give(1);
             }
             Kind::Data => self.control.give(CREDIT_PER_DATA + frame.length / CREDIT_BYTES),
@@ -179,13 +155,26 @@ impl Guard {
                 if code == REFUSED_STREAM {
                     return if self.refused.take() { Ok(()) } else { Err(Flood::RefusedStreams) };
                 }
-                if !BLAMELESS.contains(&code) && !self.errors.take() {
-                    return Err(Flood::Errors);
+                if !BLAMELESS.contains(&code) {
+                    self.spend();
+                    return if self.errors.take() { Ok(()) } else { Err(Flood::Errors) };
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Resets that the client has not earned by answers that it waited for, since this was last asked.
+    pub(super) fn take_unearned(&mut self) -> u32 {
+        std::mem::take(&mut self.unearned)
+    }
+
+    fn spend(&mut self) {
+        match self.earned.checked_sub(1) {
+            Some(earned) => self.earned = earned,
+            None => self.unearned = self.unearned.saturating_add(1),
+        }
     }
 
     /// The stream has had its first word, or its last. When it was opened; `None` when it had that before.

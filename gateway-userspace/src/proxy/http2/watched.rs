@@ -13,12 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::frame::{Frame, Kind, Scanner};
+use super::frame::{Frame, Kind, PREFACE_BYTES, Scanner};
 use super::guard::{Flood, Guard};
 use crate::limits::Limits;
+use crate::proxy::http::connection::Connection;
 
-/// What the codec reads itself, before the first frame (RFC 9113 3.4).
-const PREFACE_BYTES: usize = 24;
 /// Frames other than bodies that the codec is given before it must write what they lead to: only
 /// that shows what they cost.
 const BATCH_FRAMES: u32 = 32;
@@ -96,6 +95,7 @@ impl Watch {
 /// A TCP connection behind its first bytes, whose frames are watched.
 pub(super) struct Watched {
     tcp: TcpStream,
+    connection: Rc<Connection>,
     /// Read already, and not given to the codec yet.
     held: Bytes,
     watch: Rc<Watch>,
@@ -112,9 +112,10 @@ pub(super) struct Watched {
 
 impl Watched {
     /// `read` was read from `tcp` already.
-    pub(super) fn new(tcp: TcpStream, read: Bytes, watch: Rc<Watch>) -> Self {
+    pub(super) fn new(connection: &Rc<Connection>, tcp: TcpStream, read: Bytes, watch: Rc<Watch>) -> Self {
         Self {
             tcp,
+            connection: Rc::clone(connection),
             held: read,
             watch,
             incoming: Scanner::behind(PREFACE_BYTES),
@@ -167,6 +168,7 @@ impl Watched {
             || self.incoming.is_in_head()
             || (self.incoming.is_in_payload() && !self.in_data);
         watch.incomplete.set(is_incomplete.then(|| watch.incomplete.get().unwrap_or(now)));
+        self.charge(guard.take_unearned());
         passed
     }
 
@@ -178,6 +180,17 @@ impl Watched {
             let _ = watch.note(guard.sent(&frame));
             ControlFlow::Continue(())
         });
+        self.charge(guard.take_unearned());
+    }
+
+    /// The client pays for resets, too, whatever other connections it has or had.
+    fn charge(&self, resets: u32) {
+        for _ in 0..resets {
+            if !self.connection.downstream.admission.count_reset() {
+                // It is looked at before the task waits.
+                let _ = self.watch.note(Err(Flood::ClientResets));
+            }
+        }
     }
 
     fn written<T>(&mut self, polled: &Poll<io::Result<T>>) {

@@ -1,6 +1,7 @@
 //! One accepted connection: what its port speaks decides who serves it.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -24,22 +25,37 @@ use crate::telemetry::record::Protocol;
 /// First read of a connection: a request head fits, mostly.
 const FIRST_READ_BYTES: usize = 4096;
 
+/// What serves a connection from then on.
+type Service = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Serves one connection to its end.
-pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, mut downstream: Downstream, shutdown: Shutdown) {
+pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, downstream: Downstream, shutdown: Shutdown) {
+    // Both boxed, or every connection would have the size of its beginning, and of the largest there is.
+    if let Some(service) = Box::pin(begin(proxy, stream, downstream, shutdown)).await {
+        service.await;
+    }
+}
+
+/// Finds out what is spoken. `None` when it comes to nothing.
+async fn begin(
+    proxy: Rc<Proxy>,
+    stream: TcpStream,
+    mut downstream: Downstream,
+    shutdown: Shutdown,
+) -> Option<Service> {
     let from_gateway = matches!(downstream.ingress, Ingress::Gateway(_));
     if from_gateway && proxy.shared.speaks_for_others(downstream.peer.ip()) {
-        // Boxed, or its buffer would be part of every connection for as long as that lives.
-        match Box::pin(client_behind(&proxy, &stream, &shutdown)).await {
+        match client_behind(&proxy, &stream, &shutdown).await {
             Ok(client) => downstream.peer = client.unwrap_or(downstream.peer),
-            Err(NoHeader::Gone) => return,
-            Err(NoHeader::Refused(reason)) => return proxy.observe.rejected(reason),
+            Err(NoHeader::Gone) => return None,
+            Err(NoHeader::Refused(reason)) => return rejected(&proxy, reason),
         }
     }
     let view = proxy.views.get();
     match &downstream.ingress {
         Ingress::Pod(_) => {
             let Some(frontend) = view.snapshot.frontends.get(&downstream.destination).cloned() else {
-                return proxy.observe.rejected(Reason::NoRoute);
+                return rejected(&proxy, Reason::NoRoute);
             };
             drop(view);
             match frontend.protocol {
@@ -48,13 +64,13 @@ pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, mut downstream: Downstre
                 PortProtocol::Opaque => {
                     let (id, cluster) = (frontend.cluster.id, frontend.cluster.clone());
                     drop(frontend);
-                    Box::pin(tcp::serve(proxy, stream, downstream, shutdown, Some(id), Ok(cluster))).await;
+                    Some(Box::pin(tcp::serve(proxy, stream, downstream, shutdown, Some(id), Ok(cluster))))
                 }
             }
         }
         Ingress::Gateway(address) => {
             let Some(listener) = view.listener(address).cloned() else {
-                return proxy.observe.rejected(Reason::NoRoute);
+                return rejected(&proxy, Reason::NoRoute);
             };
             drop(view);
             match &listener.kind {
@@ -62,11 +78,16 @@ pub async fn serve(proxy: Rc<Proxy>, stream: TcpStream, mut downstream: Downstre
                 ListenerKind::Tcp(backends) => {
                     let backend = backends.pick(fastrand::u64(..)).map(|backend| backend.cluster.clone());
                     let cluster = backend.unwrap_or(Err(Reason::InvalidBackend));
-                    Box::pin(tcp::serve(proxy, stream, downstream, shutdown, None, cluster)).await;
+                    Some(Box::pin(tcp::serve(proxy, stream, downstream, shutdown, None, cluster)))
                 }
             }
         }
     }
+}
+
+fn rejected(proxy: &Proxy, reason: Reason) -> Option<Service> {
+    proxy.observe.rejected(reason);
+    None
 }
 
 /// Why a connection that has to begin with a PROXY protocol header is not served.
@@ -126,31 +147,30 @@ async fn http(
     downstream: Downstream,
     shutdown: Shutdown,
     allows_http1: bool,
-) {
+) -> Option<Service> {
     let detected = tokio::select! {
         biased;
         detected = tokio::time::timeout(proxy.limits.detect_timeout, first_bytes(&mut stream)) => detected,
-        () = shutdown.is_cut() => return,
+        () = shutdown.is_cut() => return None,
     };
     let new = |protocol| Connection::new(Rc::clone(&proxy), downstream, protocol, shutdown);
     match detected {
         Ok(Some((Detected::Http1, read))) if allows_http1 => {
-            serve_http1(new(Protocol::Http1), stream, read).await;
+            Some(Box::pin(serve_http1(new(Protocol::Http1), stream, read)))
         }
         Ok(Some((Detected::Http2Preface, read))) => {
-            // Boxed, or a connection that speaks HTTP/1 would have the size of one that speaks HTTP/2.
-            Box::pin(http2::serve(new(Protocol::Http2), stream, read.freeze())).await;
+            Some(Box::pin(http2::serve(new(Protocol::Http2), stream, read.freeze())))
         }
         // The client has gone without a byte.
-        Ok(None) => {}
+        Ok(None) => None,
         Ok(Some((detected, _))) => {
             if allows_http1 && detected == Detected::Invalid {
                 // If it is not taken at once nobody waits for it.
                 let _ = stream.try_write(NOT_HTTP);
             }
-            proxy.observe.rejected(Reason::ClientProtocol);
+            rejected(&proxy, Reason::ClientProtocol)
         }
-        Err(_) => proxy.observe.rejected(Reason::ClientTimeout),
+        Err(_) => rejected(&proxy, Reason::ClientTimeout),
     }
 }
 

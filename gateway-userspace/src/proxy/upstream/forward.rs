@@ -4,9 +4,9 @@ use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
 
 use super::answer::AnswerBody;
 use super::body::RequestBody;
-use super::http1;
 use super::pool::{Lease, Speak};
 use super::retry::Reached;
+use super::{http1, http2};
 use crate::limits::Limits;
 use crate::proxy::http1::framing::BodyLength;
 use crate::reason::Reason;
@@ -118,8 +118,13 @@ impl From<&h2::Error> for Broken {
     fn from(error: &h2::Error) -> Self {
         let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         let unprocessed = error.is_remote() && (refused || error.is_go_away());
+        let reason = match error {
+            error if http2::is_flood(error) => Reason::UpstreamFlood,
+            error if error.is_library() => Reason::UpstreamProtocol,
+            _ => Reason::UpstreamReset,
+        };
         Self {
-            reason: if error.is_library() { Reason::UpstreamProtocol } else { Reason::UpstreamReset },
+            reason,
             reached: if unprocessed { Reached::Unprocessed } else { Reached::Unknown },
             is_connection: error.is_io(),
         }

@@ -3,7 +3,9 @@
 //! The connection has a task. A stream has none of its own, unless its request goes on after the head
 //! of the answer has come: then an answer that nobody reads must not hold up the request.
 
+mod guard;
 mod upload;
+mod watched;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -19,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use self::upload::{Upload, UploadError};
+use self::watched::Watched;
 use super::body::RequestBody;
 use super::forward::Broken;
 use super::pool::Slot;
@@ -50,6 +53,7 @@ impl Http2Connection {
     /// # Errors
     /// The connection broke before anything was said.
     pub async fn open(tcp: TcpStream, slot: Slot, limits: &Limits) -> Result<Self, Reason> {
+        let endpoint = tcp.peer_addr().ok();
         let (sender, connection) = client::Builder::new()
             .enable_push(false)
             .initial_window_size(limits.http2_stream_window)
@@ -58,14 +62,18 @@ impl Http2Connection {
             .max_send_buffer_size(limits.http2_send_buffer as usize)
             .max_concurrent_reset_streams(RESETS_REMEMBERED)
             .initial_max_send_streams(STREAMS_AT_FIRST)
-            .handshake(tcp)
+            .handshake(Watched::new(tcp, limits))
             .await
             .map_err(|_| Reason::ConnectFailed)?;
         let closed = Rc::new(Cell::new(false));
         let ends = Rc::clone(&closed);
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
+            match connection.await {
+                Err(error) if is_flood(&error) => {
+                    tracing::info!(?endpoint, "an endpoint floods its HTTP/2 connection, which is cut");
+                }
+                Err(error) => tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended"),
+                Ok(()) => {}
             }
             ends.set(true);
             drop(slot);
@@ -161,6 +169,13 @@ impl Exchange {
             }
         }
     }
+}
+
+/// True when the connection was cut for what the endpoint has sent: by us, or by the codec.
+pub(super) fn is_flood(error: &h2::Error) -> bool {
+    let is_ours = error.get_io().is_some_and(|error| error.kind() == watched::FLOOD);
+    let is_codecs = error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    is_ours || is_codecs
 }
 
 fn length_of(headers: &HeaderMap) -> Option<u64> {

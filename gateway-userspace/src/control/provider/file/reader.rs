@@ -30,8 +30,8 @@ impl Reader {
     pub(super) fn new(folder: &Path, limits: &Limits) -> Self {
         Self {
             folder: folder.to_owned(),
-            files_max: limits.config_files_max,
-            bytes_max: limits.config_file_bytes_max,
+            files_max: limits.folder.files_max,
+            bytes_max: limits.folder.file_bytes_max,
             stamps: BTreeMap::new(),
             holdings: Holdings::default(),
             findings: Vec::new(),

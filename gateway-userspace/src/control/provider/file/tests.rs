@@ -9,7 +9,7 @@ use super::super::Desired;
 use super::{FolderError, follow, load};
 use crate::control::config::meta::ObjectKey;
 use crate::control::diagnostic::{Code, Diagnostic, Severity};
-use crate::limits::Limits;
+use crate::limits::{FolderLimits, Limits};
 
 fn service(name: &str, port: &str) -> String {
     format!(
@@ -160,7 +160,10 @@ fn a_kind_of_the_gateway_api_that_is_not_supported_is_named() {
 
 #[test]
 fn limits_on_files_and_bytes_are_kept_and_said() {
-    let limits = Limits { config_files_max: 1, config_file_bytes_max: 150, ..Limits::default() };
+    let limits = Limits {
+        folder: FolderLimits { files_max: 1, file_bytes_max: 150, ..FolderLimits::default() },
+        ..Limits::default()
+    };
     let long = service("b", "2") + &"#".repeat(200);
     let two = folder(&[("a.yaml", &service("a", "1")), ("b.yaml", &service("b", "1"))]);
     let desired = load(two.path(), &limits).unwrap();
@@ -219,7 +222,10 @@ fn a_file_that_is_whole_waits_no_longer_than_a_burst_may_last() {
     let folder = folder(&[("a.yaml", &service("a", "1"))]);
     let hour = Duration::from_secs(3600);
     // It is never quiet for so long, as where something changes all the time.
-    let limits = Limits { config_debounce: hour, config_poll_interval: hour, ..Limits::default() };
+    let limits = Limits {
+        folder: FolderLimits { debounce: hour, poll_interval: hour, ..FolderLimits::default() },
+        ..Limits::default()
+    };
     let mut states = follow(folder.path(), &limits).unwrap();
     let temporary = folder.path().join(".a.yaml.swp");
     fs::write(&temporary, service("a", "2")).unwrap();
@@ -232,7 +238,10 @@ fn a_file_that_is_being_written_keeps_its_objects_and_holds_back_no_other() {
     use std::io::Write;
     let folder = folder(&[("a.yaml", &service("a", "1")), ("b.yaml", &service("b", "1"))]);
     let hour = Duration::from_secs(3600);
-    let limits = Limits { config_debounce: hour, config_poll_interval: hour, ..Limits::default() };
+    let limits = Limits {
+        folder: FolderLimits { debounce: hour, poll_interval: hour, ..FolderLimits::default() },
+        ..Limits::default()
+    };
     let mut states = follow(folder.path(), &limits).unwrap();
     let mut open = fs::File::create(folder.path().join("a.yaml")).unwrap();
     open.write_all(b"kind: Ser").unwrap();
