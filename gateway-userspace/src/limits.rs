@@ -165,6 +165,8 @@ pub struct Limits {
     pub route_regex_bytes_max: usize,
     /// Those of a configuration folder.
     pub folder: FolderLimits,
+    /// How long a downstream connection is used.
+    pub connection: ConnectionLimits,
     /// Those of one client over all of its connections.
     pub client: ClientLimits,
     /// Those of following an API server.
@@ -237,6 +239,7 @@ impl Default for Limits {
             regex_bytes_max: 64 * 1024,
             route_regex_bytes_max: 1024 * 1024,
             folder: FolderLimits::default(),
+            connection: ConnectionLimits::default(),
             client: ClientLimits::default(),
             api: ApiLimits::default(),
         }
@@ -268,6 +271,32 @@ impl Default for FolderLimits {
             burst_max: Duration::from_millis(20),
             poll_interval: Duration::from_secs(5),
         }
+    }
+}
+
+/// After what a downstream HTTP connection is asked to go: by `Connection: close`, or by GOAWAY. What is in
+/// flight, however long it takes, ends in its own time.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// Its age: new connections find the gateways and workers that there are by then. `None`: any.
+    pub age_max: Option<Duration>,
+    /// Percent of that by which each connection's own is less at most, so that they do not all go at once.
+    pub age_spread_percent: u32,
+    /// Requests on it. `None`: any number.
+    pub requests_max: Option<u64>,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { age_max: Some(Duration::from_secs(3600)), age_spread_percent: 20, requests_max: None }
+    }
+}
+
+impl ConnectionLimits {
+    /// The age of one connection, by a random number.
+    pub fn age(&self, random: u64) -> Option<Duration> {
+        let share = u32::try_from(random % 1000).unwrap_or(0);
+        self.age_max.map(|max| max - max / 100_000 * self.age_spread_percent.min(100) * share)
     }
 }
 
@@ -402,7 +431,9 @@ const fn percent_of(whole: usize, percent: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Limits;
+    use std::time::Duration;
+
+    use super::{ConnectionLimits, Limits};
 
     #[test]
     fn few_descriptors_allow_few_connections_and_nobody_has_them_all() {
@@ -411,6 +442,15 @@ mod tests {
         assert_eq!((limits.descriptors_usable(), limits.descriptors_usable_upstream()), (922, 973));
         assert_eq!(limits.connections_max, 922);
         assert_eq!((limits.pod_connections_max, limits.source_connections_max), (691, 691));
+    }
+
+    #[test]
+    fn connections_of_one_age_do_not_go_at_once() {
+        let limits = ConnectionLimits::default();
+        assert_eq!(limits.age(0), Some(Duration::from_secs(3600)));
+        assert_eq!(limits.age(500), Some(Duration::from_secs(3240)));
+        assert!((0..5000).filter_map(|random| limits.age(random)).all(|age| age > Duration::from_secs(2880)));
+        assert_eq!(ConnectionLimits { age_max: None, ..limits }.age(7), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::place::PlaceArgs;
 use crate::bootstrap::{self, Capture, Settings, Source};
 use crate::control::config::duration;
 use crate::ebpf::PIN_ROOT;
-use crate::limits::Limits;
+use crate::limits::{ConnectionLimits, Limits};
 use crate::proxy::http::headers::forwarded::TrustedProxies;
 use crate::telemetry::access_log::{AccessLogOptions, LogFormat, LogMode, LogTarget};
 use crate::telemetry::logging::{self, LoggingOptions};
@@ -62,6 +62,12 @@ pub struct ServeArgs {
     /// How long requests in flight may take after SIGTERM, as 30s or 1m30s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     drain_timeout: Duration,
+    /// Age at which a client's HTTP connection is asked to go after its last answer, as 30m or 1h; 0s: never
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
+    connection_age_max: Duration,
+    /// Requests after which it is asked to go [default: any number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    connection_requests_max: Option<u64>,
     /// Memory that it may use, in bytes or as 512Mi or 2Gi; requests are refused before it is reached
     /// [default: that of its cgroup]
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -164,6 +170,11 @@ impl ServeArgs {
                 drain_timeout: self.drain_timeout,
                 memory_bytes_max: self.memory_max,
                 queue_delay_max: self.queue_delay_max,
+                connection: ConnectionLimits {
+                    age_max: Some(self.connection_age_max).filter(|age| !age.is_zero()),
+                    requests_max: self.connection_requests_max,
+                    ..ConnectionLimits::default()
+                },
                 ..Limits::default()
             },
         }

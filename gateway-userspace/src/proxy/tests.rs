@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 use super::shedding::MemoryUse;
 use super::{OriginalDestinations, SocketFactory};
-use crate::limits::Limits;
+use crate::limits::{ConnectionLimits, Limits};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::{

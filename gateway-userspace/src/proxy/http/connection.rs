@@ -1,8 +1,10 @@
 //! What the requests of one downstream connection have in common.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use crate::proxy::shutdown::Shutdown;
 use crate::proxy::view::View;
@@ -66,6 +68,9 @@ pub struct Connection {
     pub protocol: Protocol,
     /// Asks the connection to end.
     pub shutdown: Shutdown,
+    /// When it is old enough to go.
+    pub goes_at: Option<Instant>,
+    requests: Cell<u64>,
     serving: RefCell<(u64, Rc<Serving>)>,
 }
 
@@ -74,7 +79,9 @@ impl Connection {
     pub fn new(proxy: Rc<Proxy>, downstream: Downstream, protocol: Protocol, shutdown: Shutdown) -> Rc<Self> {
         let view = proxy.views.get();
         let serving = RefCell::new((view.version, Rc::new(Serving::find(&view, &downstream))));
-        Rc::new(Self { proxy, downstream, protocol, shutdown, serving })
+        let goes_at = proxy.limits.connection.age(fastrand::u64(..)).map(|age| Instant::now() + age);
+        let requests = Cell::new(0);
+        Rc::new(Self { proxy, downstream, protocol, shutdown, goes_at, requests, serving })
     }
 
     /// What serves a request that begins now. A connection outlives changes of the configuration.
@@ -85,6 +92,17 @@ impl Connection {
             *serving = (view.version, Rc::new(Serving::find(&view, &self.downstream)));
         }
         Rc::clone(&serving.1)
+    }
+
+    /// One more request has come. True when it is the last that the connection takes.
+    pub fn count_request(&self) -> bool {
+        self.requests.set(self.requests.get() + 1);
+        self.proxy.limits.connection.requests_max.is_some_and(|max| self.requests.get() >= max)
+    }
+
+    /// True when it is old enough to go.
+    pub fn is_old(&self) -> bool {
+        self.goes_at.is_some_and(|at| at <= Instant::now())
     }
 
     /// It ends with bytes that made no request.

@@ -57,6 +57,8 @@ impl Drop for OpenStream {
 enum Due {
     /// The client is asked to go: there was no request for long.
     Idle,
+    /// It is asked to go: the connection is old.
+    Old,
     /// The client owes frames, and is told so.
     Frames,
     /// The client is dead, or acts as if it were.
@@ -120,6 +122,9 @@ impl<'a> Session<'a> {
         loop {
             match self.codec.poll_accept(context) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
+                    if self.connection.count_request() && !self.is_ending {
+                        self.end();
+                    }
                     let open = self.streams.open();
                     let serving = exchange::serve(Rc::clone(self.connection), request, respond, open);
                     tokio::task::spawn_local(serving);
@@ -149,6 +154,7 @@ impl<'a> Session<'a> {
                     self.connection.reject(Reason::ClientTimeout);
                     return Poll::Ready(());
                 }
+                Poll::Ready(Due::Old) => self.end(),
                 Poll::Ready(Due::Idle) if !self.is_ending => self.end(),
                 Poll::Ready(Due::Idle) => return Poll::Ready(()),
             }
@@ -218,6 +224,7 @@ impl<'a> Session<'a> {
         };
         let idle = self.streams.idle_since().map(|since| since.max(self.idle_from));
         let others = [
+            self.connection.goes_at.filter(|_| !self.is_ending).map(|at| (at, Due::Old)),
             watch.unbegun_since().map(|since| (since + limits.detect_timeout, Due::Frames)),
             watch.incomplete_since().map(|since| (since + limits.request_head_timeout, Due::Frames)),
             watch.unwritable_since().map(|since| (since + limits.response_stall_timeout, Due::Silent)),

@@ -139,3 +139,50 @@ async fn a_gateway_listener_that_goes_is_closed() {
     .await;
     assert!(tokio::net::TcpStream::connect(gateway).await.is_err());
 }
+
+fn short_lived(age_max: Option<Duration>, requests_max: Option<u64>) -> Limits {
+    let connection = ConnectionLimits { age_max, requests_max, ..ConnectionLimits::default() };
+    Limits { connection, ..Limits::default() }
+}
+
+#[tokio::test]
+async fn the_last_request_of_a_connection_is_answered_and_says_that_it_is_the_last() {
+    let backend = named(Speaks::Http1, "fine").await;
+    let cluster = || cluster(0, UpstreamProtocol::Http, &[backend.address]);
+    let mut world = World::with(short_lived(None, Some(3)));
+    let pod = world.service(PortProtocol::Http, &cluster());
+    let mut client = Http1::connect(pod).await;
+    for number in 1..=3 {
+        let answer = client.get("/").await;
+        assert_eq!(answer.text(), "fine");
+        assert_eq!(answer.headers.contains_key("connection"), number == 3, "{number}");
+    }
+    let mut world = World::with(short_lived(Some(Duration::from_millis(1)), None));
+    let pod = world.service(PortProtocol::Http, &cluster());
+    let mut client = Http1::connect(pod).await;
+    // Sooner or later it is old.
+    while client.get("/").await.headers.get("connection").is_none_or(|value| value != "close") {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_or_much_used_http2_connection_is_told_to_go_and_its_streams_finish() {
+    for limits in [short_lived(Some(Duration::from_millis(50)), None), short_lived(None, Some(1))] {
+        let (backend, mut asked, permits) = held(Speaks::Http2).await;
+        let mut world = World::with(limits);
+        let pod =
+            world.service(PortProtocol::Http2, &cluster(0, UpstreamProtocol::Http2, &[backend.address]));
+        let mut client = Http2::connect(pod).await;
+        let mut other = client.clone();
+        let call = tokio::spawn(async move { client.get("/").await });
+        within(asked.recv()).await.unwrap();
+        permits.add_permits(1);
+        assert_eq!(call.await.unwrap().text(), "done");
+        within(async {
+            while !other.0.is_closed() {
+                let _ = other.0.ready().await;
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}

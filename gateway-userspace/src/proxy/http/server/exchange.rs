@@ -72,7 +72,7 @@ impl Session {
             version: parts.version,
             is_head: parts.method == Method::HEAD,
             takes_trailers: parts.version == Version::HTTP_11 && takes_trailers(&parts.headers),
-            is_persistent,
+            is_persistent: is_persistent && !self.connection.count_request(),
             switches: parts.version == Version::HTTP_11 && headers::upgrade(&parts.headers).is_some(),
         };
         let has_body = body != BodyLength::Empty;
@@ -156,6 +156,7 @@ impl Session {
             && length != BodyLength::UntilClose
             && !says_close(&parts.headers)
             && !self.connection.shutdown.is_started()
+            && !self.connection.is_old()
             && !self.wire.is_half_closed()
             && poll_fn(|context| Poll::Ready(self.is_body_out_of_the_way(context))).await;
         let manner = ResponseManner {
