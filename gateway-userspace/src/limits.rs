@@ -31,6 +31,9 @@ pub const NODE_REPORT_REFRESH: Duration = Duration::from_secs(10 * 60);
 /// Pods that a node's report names.
 pub const NODE_REPORT_PODS_MAX: usize = 1024;
 
+/// Interim answers (1xx) of endpoints to one request.
+pub const INTERIM_ANSWERS_MAX: u32 = 16;
+
 /// Limits of the data plane and of what surrounds it. `Default` is the safe one.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -5,6 +5,7 @@ pub mod connection;
 pub mod date;
 pub mod grpc;
 pub mod headers;
+pub mod interim;
 pub mod path;
 #[cfg(any(test, fuzzing))]
 pub mod reference;

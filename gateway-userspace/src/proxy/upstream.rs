@@ -22,10 +22,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, response};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::http::interim::Refused;
 use super::recorder::Recorder;
 use super::{Ingress, Proxy};
 use crate::reason::Reason;
@@ -52,6 +53,8 @@ pub struct Call<'a> {
     pub retry: Option<&'a RetryPolicy>,
     /// What to speak to the endpoint.
     pub speak: Speak,
+    /// Where interim answers go.
+    pub interim: &'a dyn Fn(response::Parts) -> Result<(), Refused>,
     /// When the whole response must have ended.
     pub deadline: Option<Instant>,
     /// How long one attempt may take, to the end of its response.
@@ -198,7 +201,7 @@ impl Call<'_> {
         loop {
             let leased = pool.lease(self.proxy, self.ingress, self.speak, self.cluster.connect_timeout).await;
             let mut lease = leased.map_err(Failure::unconnected)?;
-            let broken = match forward(&mut lease, message, limits).await {
+            let broken = match forward(&mut lease, message, limits, self.interim).await {
                 Ok(response) => return Ok((response, lease)),
                 Err(broken) => broken,
             };

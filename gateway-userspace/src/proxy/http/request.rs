@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, StatusCode, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request, response};
 
 use super::body::{Relayed, ResponseBody};
 use super::connection::{Connection, Serving};
 use super::headers::forwarded::{self, Forwarded};
 use super::headers::{self, HeadError, authority};
+use super::interim::Interim;
 use super::respond::{self, Manner, Refusal};
 use super::upgrade::Upgrade;
 use super::{grpc, path, translate};
@@ -30,7 +31,12 @@ use crate::telemetry::record::{Protocol, Record};
 const SCHEME: &str = "http";
 
 /// Serves one request. The response's body reports it when it has ended.
-pub async fn handle(connection: Rc<Connection>, request: Request<RequestBody>) -> Response<ResponseBody> {
+/// Interim answers to it come into `interim` while this is polled.
+pub async fn handle(
+    connection: Rc<Connection>,
+    request: Request<RequestBody>,
+    interim: &Interim,
+) -> Response<ResponseBody> {
     let mut recorder = Recorder::new(&connection.proxy, &connection.downstream, connection.protocol);
     let (parts, body) = request.into_parts();
     recorder.upload = body.upload();
@@ -43,7 +49,7 @@ pub async fn handle(connection: Rc<Connection>, request: Request<RequestBody>) -
         return respond::refuse(reason.into(), manner, recorder);
     }
     let serving = connection.serving();
-    let exchange = Exchange { connection: &connection, serving: &serving };
+    let exchange = Exchange { connection: &connection, serving: &serving, interim };
     match exchange.serve(parts, body, &mut recorder).await {
         Ok(served) => served.into_response(&exchange, manner, recorder),
         Err(refusal) => respond::refuse(refusal, manner, recorder),
@@ -73,6 +79,7 @@ fn cut(text: &[u8], bytes_max: usize) -> &[u8] {
 struct Exchange<'a> {
     connection: &'a Rc<Connection>,
     serving: &'a Serving,
+    interim: &'a Interim,
 }
 
 /// Where a request goes.
@@ -114,7 +121,13 @@ impl<'a> Exchange<'a> {
             }
         }
         let timeouts = route.rule.map_or_else(Timeouts::default, |rule| rule.timeouts);
+        let interim = |mut parts: response::Parts| {
+            filter::on_response(route.backend_filters, &mut parts);
+            filter::on_response(route.rule.map_or(&[][..], |rule| &rule.filters), &mut parts);
+            self.interim.put(parts)
+        };
         let call = Call {
+            interim: &interim,
             proxy: &self.connection.proxy,
             ingress: &downstream.ingress,
             asking: downstream.asking(recorder.record.client),

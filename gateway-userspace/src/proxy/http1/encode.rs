@@ -48,11 +48,7 @@ pub fn put_response(
     manner: &ResponseManner,
     date: impl FnOnce(&mut Vec<u8>),
 ) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    put_status(out, status);
     let mut has_date = false;
     for (name, value) in headers {
         has_date |= *name == http::header::DATE;
@@ -81,6 +77,21 @@ pub fn put_response(
     } else if manner.version == Version::HTTP_10 {
         out.extend_from_slice(b"connection: keep-alive\r\n");
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the head of an interim answer, which nothing follows.
+pub fn put_interim(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
+    put_status(out, status);
+    put_unframed(out, headers);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put_status(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 

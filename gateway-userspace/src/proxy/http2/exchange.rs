@@ -18,6 +18,7 @@ use super::connection::OpenStream;
 use crate::proxy::http::body::ResponseBody;
 use crate::proxy::http::connection::Connection;
 use crate::proxy::http::date;
+use crate::proxy::http::interim::Interim;
 use crate::proxy::http::request::handle;
 use crate::proxy::silence::Silence;
 use crate::proxy::upstream::body::{BodyError, RequestBody};
@@ -44,9 +45,15 @@ pub(super) async fn serve(
     let body = RequestBody::http2(body, length, limits);
     let mut waits = parts.headers.contains_key(EXPECT) && !body.is_end_stream();
     let response = {
-        let mut handled = pin!(handle(connection, Request::from_parts(parts, body)));
+        let interim = Interim::default();
+        let mut handled = pin!(handle(connection, Request::from_parts(parts, body), &interim));
         let answered = poll_fn(|cx| {
-            if let Poll::Ready(response) = handled.as_mut().poll(cx) {
+            let polled = handled.as_mut().poll(cx);
+            while let Some(parts) = interim.take() {
+                // A stream that has ended is noticed elsewhere.
+                let _ = respond.send_informational(Response::from_parts(parts, ()));
+            }
+            if let Poll::Ready(response) = polled {
                 return Poll::Ready(Some(response));
             }
             // What is refused is refused by now: the request is on its way.

@@ -421,3 +421,63 @@ async fn the_methods_that_have_no_answer_body_leave_a_good_record() {
     assert_eq!(client.send(refused.body(no_body()).unwrap()).await.unwrap().status.as_u16(), 400);
     assert_eq!(world.record().await.reason, Some(Reason::ClientProtocol));
 }
+
+/// Answers each request by these bytes.
+async fn saying(bytes: &'static [u8]) -> backend::Backend {
+    backend::accept(move |mut stream| async move {
+        while !backend::read_head(&mut stream).await.is_empty() {
+            if stream.write_all(bytes).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+const HINTS: &[u8] =
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nconnection: x-a\r\n\
+    x-a: b\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
+
+#[tokio::test]
+async fn early_hints_reach_clients_that_know_them_before_the_answer() {
+    let backend = saying(HINTS).await;
+    let mut world = World::new();
+    let pod = world.service(PortProtocol::Http, &cluster(0, UpstreamProtocol::Http, &[backend.address]));
+    let ask = |version: &str| format!("GET / HTTP/{version}\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let answer = String::from_utf8(raw(pod, ask("1.1").as_bytes()).await).unwrap();
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n";
+    assert!(answer.starts_with(hints) && answer.ends_with("\r\n\r\nfine"), "{answer}");
+    let answer = String::from_utf8(raw(pod, ask("1.0").as_bytes()).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nfine"), "{answer}");
+}
+
+#[tokio::test]
+async fn early_hints_of_an_http2_backend_reach_an_http2_client() {
+    let backend = backend::accept(|stream| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            for status in [103, 100, 102] {
+                let hints = Response::builder().status(status).header("link", "</a.css>").body(()).unwrap();
+                respond.send_informational(hints).unwrap();
+            }
+            respond.send_response(Response::new(()), true).unwrap();
+        }
+    })
+    .await;
+    let mut world = World::new();
+    let pod = world.service(PortProtocol::Http2, &cluster(0, UpstreamProtocol::Http2, &[backend.address]));
+    let stream = tokio::net::TcpStream::connect(pod).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = Request::get("http://h/").body(()).unwrap();
+    let (mut answer, _) = client.send_request(request, true).unwrap();
+    let mut hints = Vec::new();
+    while let Some(hint) = within(std::future::poll_fn(|cx| answer.poll_informational(cx))).await {
+        let hint = hint.unwrap();
+        assert_eq!(hint.headers()["link"], "</a.css>");
+        hints.push(hint.status().as_u16());
+    }
+    assert_eq!(hints, [103, 102]);
+    assert_eq!(within(answer).await.unwrap().status(), 200);
+}

@@ -1,6 +1,6 @@
 //! Sends one request on one connection and waits for the response head.
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, request, response};
 
 use super::answer::AnswerBody;
 use super::body::RequestBody;
@@ -8,6 +8,7 @@ use super::pool::{Lease, Speak};
 use super::retry::Reached;
 use super::{http1, http2};
 use crate::limits::Limits;
+use crate::proxy::http::interim::Refused;
 use crate::proxy::http1::framing::BodyLength;
 use crate::reason::Reason;
 
@@ -78,7 +79,7 @@ impl Message {
     }
 }
 
-/// Sends the message and waits for the head of the answer. What can be sent again stays in `message`.
+/// Sends the message and waits for the head of the answer; `interim` is given what comes before it. What can be sent again stays in `message`.
 ///
 /// # Errors
 /// When the connection ends, or the stream is reset, before a response head.
@@ -86,6 +87,7 @@ pub async fn forward(
     lease: &mut Lease,
     message: &mut Message,
     limits: &Limits,
+    interim: &dyn Fn(response::Parts) -> Result<(), Refused>,
 ) -> Result<Response<AnswerBody>, Broken> {
     let gone = Broken { reason: Reason::UpstreamReset, reached: Reached::Head, is_connection: false };
     match lease {
@@ -93,7 +95,7 @@ pub async fn forward(
             let connection = lease.connection.take().ok_or(gone)?;
             let body = message.take_body(limits).ok_or(gone)?;
             let parts = message.parts.as_ref().ok_or(gone)?;
-            match http1::exchange(connection, parts, body, message.length, limits).await {
+            match http1::exchange(connection, parts, body, message.length, limits, interim).await {
                 Ok((parts, body)) => Ok(Response::from_parts(parts, AnswerBody::Http1(body))),
                 Err(unanswered) => {
                     message.body = unanswered.body;
@@ -107,7 +109,7 @@ pub async fn forward(
             let body = message.take_body(limits).ok_or(gone)?;
             let is_empty = message.length == BodyLength::Empty;
             let exchange = lease.connection.send(parts, body, is_empty, limits)?;
-            exchange.answer().await.map(|response| response.map(AnswerBody::Http2))
+            exchange.answer(interim).await.map(|response| response.map(AnswerBody::Http2))
         }
     }
 }

@@ -17,6 +17,7 @@ use super::body::{BodyError, RequestBody};
 use super::forward::Broken;
 use super::retry::Reached;
 use crate::limits::Limits;
+use crate::proxy::http::interim::Refused;
 use crate::proxy::http1::chunked::Decoded;
 use crate::proxy::http1::decode::BodyDecoder;
 use crate::proxy::http1::encode;
@@ -27,9 +28,6 @@ use crate::proxy::http1::outgoing::Outgoing;
 use crate::proxy::silence::Silence;
 use crate::proxy::tcp::relay::Side;
 use crate::reason::Reason;
-
-/// Interim answers (1xx) to one request. They are not passed on.
-const INTERIM_MAX: u32 = 16;
 
 /// A connection. It belongs to the request on it, or to its pool.
 pub struct Http1Connection {
@@ -83,7 +81,7 @@ pub struct Unanswered {
     pub body: Option<RequestBody>,
 }
 
-/// Sends a request and waits for the head of its answer.
+/// Sends a request and waits for the head of its answer. `interim` is given what comes before that.
 ///
 /// # Errors
 /// When the connection ends before that, what comes is no HTTP, or nothing comes for too long.
@@ -93,6 +91,7 @@ pub async fn exchange(
     body: RequestBody,
     length: BodyLength,
     limits: &Limits,
+    interim: &dyn Fn(response::Parts) -> Result<(), Refused>,
 ) -> Result<(response::Parts, Http1Body), Unanswered> {
     let before = connection.outgoing.total();
     let buffer = connection.outgoing.buffer();
@@ -107,7 +106,7 @@ pub async fn exchange(
             fields_max: limits.header_fields_max,
         },
         method: &parts.method,
-        interim: 0,
+        interim,
     };
     match poll_fn(|cx| exchange.poll_head(&mut connection, cx)).await {
         Ok(head) => {
@@ -163,7 +162,7 @@ struct Exchange<'a> {
     reader: HeadReader,
     limits: HeadLimits,
     method: &'a Method,
-    interim: u32,
+    interim: &'a dyn Fn(response::Parts) -> Result<(), Refused>,
 }
 
 impl Exchange<'_> {
@@ -185,8 +184,7 @@ impl Exchange<'_> {
         loop {
             match self.reader.response(&mut connection.read, &self.limits, self.method) {
                 Ok(Some(head)) if is_interim(&head) => {
-                    self.interim += 1;
-                    if self.interim > INTERIM_MAX {
+                    if (self.interim)(head.parts).is_err() {
                         return Poll::Ready(Err(Failure::Malformed));
                     }
                     continue;

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
-use http::{HeaderMap, Method, Request, Response, header, request};
+use http::{HeaderMap, Method, Request, Response, header, request, response};
 use http_body::{Frame, SizeHint};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -28,6 +28,7 @@ use super::pool::Slot;
 use super::retry::Reached;
 use super::stream::StreamBody;
 use crate::limits::Limits;
+use crate::proxy::http::interim::Refused;
 use crate::proxy::silence::Silence;
 use crate::reason::Reason;
 
@@ -132,12 +133,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Waits for the head of the answer.
+    /// Waits for the head of the answer. `interim` is given what comes before it.
     ///
     /// # Errors
     /// When the stream ends before that, or nothing moves for too long.
-    pub async fn answer(mut self) -> Result<Response<Http2Body>, Broken> {
-        let (parts, stream) = poll_fn(|context| self.poll_head(context)).await?.into_parts();
+    pub async fn answer(
+        mut self,
+        interim: &dyn Fn(response::Parts) -> Result<(), Refused>,
+    ) -> Result<Response<Http2Body>, Broken> {
+        let (parts, stream) = poll_fn(|context| self.poll_head(context, interim)).await?.into_parts();
         // To HEAD a length is given of a body that does not come.
         let length = if self.is_head { None } else { length_of(&parts.headers) };
         let rest = self.upload.map(|mut upload| {
@@ -147,7 +151,11 @@ impl Exchange {
         Ok(Response::from_parts(parts, Http2Body { stream: StreamBody::new(stream, length), rest }))
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Response<h2::RecvStream>, Broken>> {
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        interim: &dyn Fn(response::Parts) -> Result<(), Refused>,
+    ) -> Poll<Result<Response<h2::RecvStream>, Broken>> {
         if let Some(upload) = &mut self.upload {
             let frames = upload.frames();
             let polled = Pin::new(&mut *upload).poll(context);
@@ -159,6 +167,12 @@ impl Exchange {
                 Poll::Ready(Err(UploadError::Body)) => return Poll::Ready(Err(gone(Reason::ClientClosed))),
                 // An endpoint that takes no more may have answered.
                 Poll::Ready(Ok(()) | Err(UploadError::Stream)) => self.upload = None,
+            }
+        }
+        while let Poll::Ready(Some(Ok(hints))) = self.answer.poll_informational(context) {
+            self.silence.moved();
+            if interim(hints.into_parts().0).is_err() {
+                return Poll::Ready(Err(gone(Reason::UpstreamProtocol)));
             }
         }
         match Pin::new(&mut self.answer).poll(context) {

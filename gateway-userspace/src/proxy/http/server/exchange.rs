@@ -14,10 +14,11 @@ use super::Session;
 use super::body::ClientBody;
 use super::wire::Watched;
 use crate::proxy::http::body::ResponseBody;
+use crate::proxy::http::interim::Interim;
 use crate::proxy::http::request::handle;
 use crate::proxy::http::respond::{self, Manner, Refusal};
 use crate::proxy::http::{date, headers};
-use crate::proxy::http1::encode::{ResponseManner, put_response};
+use crate::proxy::http1::encode::{ResponseManner, put_interim, put_response};
 use crate::proxy::http1::framing::BodyLength;
 use crate::proxy::http1::head::RequestHead;
 use crate::proxy::recorder::Recorder;
@@ -87,16 +88,35 @@ impl Session {
         };
         let mut half_closed = None;
         let answered = {
-            let mut handled = pin!(handle(Rc::clone(&connection), Request::from_parts(parts, body)));
-            poll_fn(|context| match handled.as_mut().poll(context) {
-                Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => self.poll_client(context, &mut half_closed).map(|()| None),
+            let interim = Interim::default();
+            let request = Request::from_parts(parts, body);
+            let mut handled = pin!(handle(Rc::clone(&connection), request, &interim));
+            poll_fn(|context| {
+                let polled = handled.as_mut().poll(context);
+                self.pass_on(context, &interim, asked.version);
+                match polled {
+                    Poll::Ready(response) => Poll::Ready(Some(response)),
+                    Poll::Pending => self.poll_client(context, &mut half_closed).map(|()| None),
+                }
             })
             .await
         };
         match answered {
             Some(response) => self.answer(response, &asked, half_closed).await,
             None => After::Close,
+        }
+    }
+
+    /// Writes what has come before the answer, for clients that know of such (RFC 9110 15.2).
+    fn pass_on(&self, context: &mut Context<'_>, interim: &Interim, version: Version) {
+        while let Some(parts) = interim.take() {
+            let mut outgoing = self.wire.outgoing.borrow_mut();
+            if version == Version::HTTP_11 && !outgoing.is_full() {
+                put_interim(outgoing.buffer(), parts.status, &parts.headers);
+                drop(outgoing);
+                // What is not taken at once goes out with the answer, and so does an error.
+                let _ = self.wire.poll_write(context);
+            }
         }
     }
 

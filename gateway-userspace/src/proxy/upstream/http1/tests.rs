@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Http1Body, Http1Connection, Unanswered, exchange};
 use crate::limits::Limits;
+use crate::proxy::http::interim::Interim;
 use crate::proxy::http1::framing::BodyLength;
 use crate::proxy::upstream::body::RequestBody;
 use crate::proxy::upstream::retry::Reached;
@@ -25,7 +26,9 @@ async fn post(
     limits: &Limits,
 ) -> Result<(http::response::Parts, Http1Body), Unanswered> {
     let parts = Request::post("/order").header("host", "shop").body(()).unwrap().into_parts().0;
-    exchange(connection, &parts, RequestBody::empty(limits), BodyLength::Empty, limits).await
+    let interim = Interim::default();
+    let put = |parts| interim.put(parts);
+    exchange(connection, &parts, RequestBody::empty(limits), BodyLength::Empty, limits, &put).await
 }
 
 async fn read_head(endpoint: &mut TcpStream) {
