@@ -50,7 +50,7 @@ enum Part {
         #[arg(long)]
         upstream: SocketAddr,
     },
-    /// HTTP/1.1 requests in a closed loop.
+    /// HTTP/1.1 requests in a closed loop, or so many a second.
     Load {
         #[command(flatten)]
         span: Span,
@@ -59,6 +59,9 @@ enum Part {
         /// A connection for each request.
         #[arg(long)]
         churn: bool,
+        /// Requests a second, whatever becomes of those before; `--connections` is the most there may be.
+        #[arg(long)]
+        rate: Option<u32>,
     },
     /// gRPC calls in a closed loop.
     GrpcLoad {
@@ -133,7 +136,7 @@ fn main() -> anyhow::Result<()> {
         Part::Echo { listen } => connect::serve(listen),
         Part::Floor { listen, upstream, speaks, workers } => floor::serve(listen, upstream, speaks, workers),
         Part::Relay { listen, upstream } => relay::serve(listen, upstream),
-        Part::Load { span, target, churn } => {
+        Part::Load { span, target, churn, rate } => {
             let load = Load {
                 address: target.connect,
                 target: target.target,
@@ -143,7 +146,10 @@ fn main() -> anyhow::Result<()> {
                 warm_up: span.warm_up(),
                 measured: span.measured(),
             };
-            tell(&load::run(&load, measuring)?)
+            tell(&match rate {
+                Some(rate) => load::open::run(&load, rate, measuring)?,
+                None => load::run(&load, measuring)?,
+            })
         }
         Part::GrpcLoad { span, target, streams, streaming } => {
             let calls = grpc::Calls {

@@ -51,6 +51,26 @@ pub struct Quota {
     pub share: f32,
 }
 
+/// One measurement of how long what is ready to run waits for its turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Tick {
+    /// So late a timer fired.
+    pub late: Duration,
+    /// So long the worker had a CPU meanwhile.
+    pub worked: Duration,
+    /// It had nothing to do for a moment.
+    pub has_rested: bool,
+}
+
+impl Tick {
+    /// The wait that fewer requests would have made shorter. A worker that rests in between and is late
+    /// all the same waits for a CPU that others have: to refuse requests would not help. One that never
+    /// rests has more to do than its part of the CPU is enough for, however small that is.
+    pub fn delay(self) -> Duration {
+        if self.has_rested { self.late.min(self.worked) } else { self.late }
+    }
+}
+
 /// What a stretch of time was like for a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
@@ -187,6 +207,14 @@ mod tests {
             quota = next_quota(quota, &Window { refused: 1, ..WINDOW }, DELAY_MAX, &[]);
         }
         assert!(quota.unwrap().rate > 300.0, "{quota:?}");
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_a_cpu_is_not_late_for_too_many_requests_unless_it_never_rests() {
+        let tick = Tick { late: LATE, worked: Duration::from_millis(2), has_rested: true };
+        assert_eq!(tick.delay(), Duration::from_millis(2));
+        assert_eq!(Tick { has_rested: false, ..tick }.delay(), LATE);
+        assert_eq!(Tick { worked: LATE * 2, ..tick }.delay(), LATE);
     }
 
     proptest! {

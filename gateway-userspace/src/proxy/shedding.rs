@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::overload::{Pressure, Quota, Window, next_quota};
+use super::overload::{Pressure, Quota, Tick, Window, next_quota};
 use crate::memory;
 
 /// Between two measurements of the delay.
@@ -168,11 +169,14 @@ pub async fn measure(proxy: Rc<Proxy>) {
         }
         let (begin, mut least) = (Instant::now(), Duration::MAX);
         for _ in 0..TICKS_PER_WINDOW {
-            let (before, worked) = (Instant::now(), thread_time());
+            let (before, worked, rests) = (Instant::now(), thread_time(), thread_rests());
             tokio::time::sleep(TICK).await;
-            // Late for want of a CPU is not late for too many requests: to refuse them would not help.
-            let late = before.elapsed().saturating_sub(TICK).min(thread_time().saturating_sub(worked));
-            least = least.min(late);
+            let tick = Tick {
+                late: before.elapsed().saturating_sub(TICK),
+                worked: thread_time().saturating_sub(worked),
+                has_rested: thread_rests() != rests,
+            };
+            least = least.min(tick.delay());
             trim(&proxy);
         }
         decide(&proxy, begin.elapsed(), least);
@@ -183,6 +187,12 @@ pub async fn measure(proxy: Rc<Proxy>) {
 fn thread_time() -> Duration {
     // A clock that every Linux has.
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::MAX, Duration::from)
+}
+
+/// How often this thread has had nothing to do.
+fn thread_rests() -> i64 {
+    // A question that every Linux answers.
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.voluntary_context_switches())
 }
 
 /// Gives up what is idle while memory is short.

@@ -80,7 +80,7 @@ const fn value(
     Goal { what, measure: Measure::Value(Figure(scenario, variant, "weir", metric)), bound, unit }
 }
 
-const GOALS: [Goal; 25] = [
+const GOALS: [Goal; 27] = [
     over("HTTP/1.1 saturation against Envoy", ("sat", ""), "rps", "envoy", Bound::AtLeast(2.8)),
     over("HTTP/1.1 saturation against HAProxy", ("sat", ""), "rps", "haproxy", Bound::AtLeast(0.9)),
     over("HTTP/2 saturation against Envoy", ("h2", ""), "rps", "envoy", Bound::AtLeast(2.5)),
@@ -121,6 +121,22 @@ const GOALS: [Goal; 25] = [
     steer("a connect to the listener in the pod", "listener", "p50_us", "none", Bound::AtMost(1.15)),
     steer("a connect to an endpoint picked by the kernel", "echo", "p50_us", "none", Bound::AtMost(1.15)),
     steer("connects/s against iptables REDIRECT", "echo", "connects_s", "redirect", Bound::AtLeast(1.2)),
+    value(
+        "goodput at 3 times the capacity, of the peak",
+        ("overload", "clients that wait"),
+        "goodput",
+        Bound::AtLeast(0.95),
+        "",
+    ),
+    Goal {
+        what: "p99 of what is accepted then, over that at the peak",
+        measure: Measure::Ratio(
+            Figure("overload", "clients that wait", "weir", "p99_ms"),
+            Figure("overload", "clients that wait", "weir", "peak_p99_ms"),
+        ),
+        bound: Bound::AtMost(2.0),
+        unit: "x",
+    },
     value("memory when idle, 200 routes", ("idle", ""), "base_mib", Bound::AtMost(20.0), " MiB"),
     value("memory of an idle connection", ("idle", ""), "connection_kib", Bound::AtMost(16.0), " KiB"),
     value("memory with a large cluster", ("scale", ""), "pss_mib", Bound::AtMost(150.0), " MiB"),

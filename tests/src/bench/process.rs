@@ -118,6 +118,11 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// It and its descendants.
+    pub(super) fn family(&self) -> Vec<u32> {
+        tree(self.id())
+    }
+
     /// CPU time that it and its children have had, exact, nanoseconds.
     pub(super) fn cpu_ns(&self) -> u64 {
         cpu_ns_of(self.id())

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::cpus::Sharing;
 use super::measure::{self, Requests, Traffic};
 use super::report::Report;
-use super::{Bench, idle, propagation, scale, steer};
+use super::{Bench, idle, overload, propagation, scale, steer};
 
 /// Routes where a scenario does not say otherwise.
 pub(super) const ROUTES: usize = 200;
@@ -35,6 +35,8 @@ pub enum Scenario {
     Big,
     /// 1 to 10,000 routes.
     Routes,
+    /// Three times as many requests as can be served. Needs root.
+    Overload,
     /// Memory of an idle keep-alive connection.
     Idle,
     /// 10,000 Services, 100,000 endpoints, 5,000 routes: memory, and the time to compile them.
@@ -58,6 +60,7 @@ impl fmt::Display for Scenario {
             Self::Churn => "churn",
             Self::Big => "big",
             Self::Routes => "routes",
+            Self::Overload => "overload",
             Self::Idle => "idle",
             Self::Scale => "scale",
             Self::Propagation => "propagation",
@@ -71,6 +74,7 @@ impl Scenario {
     /// Measures it for all peers.
     pub(super) fn run(self, bench: &Bench<'_>, report: &mut Report) {
         match self {
+            Self::Overload => overload::run(bench, report),
             Self::Idle => idle::run(bench, report),
             Self::Scale => scale::run(bench, report),
             Self::Propagation => propagation::run(bench, report),
@@ -112,7 +116,9 @@ impl Scenario {
                 let one = with("routes", Sharing::OneCpu, small(1));
                 some.iter().map(|(variant, routes)| Traffic { variant, routes: *routes, ..one }).collect()
             }
-            Self::Idle | Self::Scale | Self::Propagation | Self::Steer | Self::Tcp => Vec::new(),
+            Self::Overload | Self::Idle | Self::Scale | Self::Propagation | Self::Steer | Self::Tcp => {
+                Vec::new()
+            }
         }
     }
 }
