@@ -4,5 +4,8 @@
 
 mod controller;
 mod manifests;
+mod node;
 mod outage;
 mod provider;
+mod rights;
+mod scene;

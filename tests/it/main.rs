@@ -18,6 +18,7 @@ mod http2_floods;
 mod http2_slow;
 mod killed;
 mod labels;
+mod memory_limit;
 mod overload;
 mod path_spellings;
 mod privilege;

@@ -22,6 +22,7 @@ use crate::capture::enrol::Enrolment;
 use crate::capture::pod_table::PodStatus;
 use crate::control::config::node_report::{NodeReport, NodeReportStatus, ReportedPod};
 use crate::control::provider::kubernetes::freshness::Freshness;
+use crate::controller::refusal::{self, Verb};
 use crate::drain::{Cause, Drain};
 use crate::ebpf::Datapath;
 use crate::limits::{NODE_REPORT_INTERVAL, NODE_REPORT_PODS_MAX, NODE_REPORT_REFRESH};
@@ -132,7 +133,13 @@ impl Node {
         let patch = Patch::Apply(&report);
         let writing = reports.patch(name, &apply, &patch);
         match tokio::time::timeout(ASK_TIMEOUT, writing).await {
-            Ok(written) => written.map(drop).map_err(|error| error.to_string()),
+            Ok(Err(error)) => {
+                // An apply of what is not there yet takes both rights, and the server names the one that lacks.
+                let verb =
+                    if error.to_string().contains("cannot create") { Verb::Create } else { Verb::Patch };
+                Err(refusal::explain(verb, &kind.group, &kind.plural, &error))
+            }
+            Ok(Ok(_)) => Ok(()),
             Err(_) => Err("the API server does not answer".to_owned()),
         }
     }
@@ -192,12 +199,18 @@ impl Node {
         let found = match tokio::time::timeout(ASK_TIMEOUT, asking).await {
             Ok(Ok(set)) if set.metadata.deletion_timestamp.is_some() => Installation::Deleted,
             Ok(Ok(_)) => Installation::There,
-            Ok(Err(kube::Error::Api(status))) => match status.code {
-                404 => Installation::Deleted,
-                401 | 403 => Installation::Forbidden,
+            Ok(Err(error)) => match &error {
+                kube::Error::Api(status) if status.code == 404 => Installation::Deleted,
+                kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+                    if !self.may_look.get() {
+                        let why = refusal::explain(Verb::Get, "apps", "daemonsets", &error);
+                        tracing::warn!("an uninstall would leave this node's pins behind: {why}");
+                    }
+                    Installation::Forbidden
+                }
                 _ => Installation::Unknown,
             },
-            Ok(Err(_)) | Err(_) => Installation::Unknown,
+            Err(_) => Installation::Unknown,
         };
         tracing::debug!(daemon_set = %settings.daemon_set, ?found, "is Weir installed?");
         found

@@ -70,7 +70,7 @@ pub struct ServeArgs {
     connection_requests_max: Option<u64>,
     /// Memory that it may use, in bytes or as 512Mi or 2Gi; requests are refused before it is reached
     /// [default: that of its cgroup]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", env = "WEIR_MEMORY_MAX", value_parser = size)]
     memory_max: Option<u64>,
     /// While everything a worker has to do waits longer than this for its turn, requests are refused
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = time)]

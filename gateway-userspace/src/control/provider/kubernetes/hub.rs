@@ -299,8 +299,7 @@ fn refusal_finding(source: Source, refusal: &Refusal) -> Diagnostic {
     match code {
         401 => finding.fix("see that the service account's token or the kubeconfig's credentials are valid"),
         403 => finding.fix(format!(
-            "allow its service account: apiGroups [\"{group}\"], resources [\"{plural}\"], verbs [\"get\", \
-             \"list\", \"watch\"]"
+            "allow its service account: apiGroups [\"{group}\"], resources [\"{plural}\"], verbs [\"list\", \"watch\"]"
         )),
         _ => finding.fix(format!("see what the API server says to: kubectl get {name} -A")),
     }

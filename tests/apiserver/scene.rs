@@ -1,4 +1,4 @@
-//! A cluster with all that a controller has something to write about.
+//! A cluster with all that a controller has something to write about, and a node to follow.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,11 @@ use gateway_tests::cluster::Cluster;
 use gateway_tests::weir::binary;
 use serde_json::{Value, json};
 
-const ROLES: [(&str, &str, &str); 3] = [
+const ROLES: [(&str, &str, &str); 4] = [
     ("ClusterRole", "weir-controller", "rbac-controller.yaml"),
     ("Role", "weir-controller", "rbac-controller-namespace.yaml"),
     ("ClusterRole", "weir-node", "rbac-node.yaml"),
+    ("Role", "weir-node", "rbac-node-namespace.yaml"),
 ];
 /// How many of these are the controller's.
 const CONTROLLER_ROLES: usize = 2;
@@ -63,6 +64,11 @@ impl Scene {
         roles
     }
 
+    /// Those of a node.
+    pub(super) fn node_roles(&self) -> Vec<Value> {
+        self.all_roles().expect("the chart's rules").split_off(CONTROLLER_ROLES)
+    }
+
     fn all_roles(&self) -> Result<Vec<Value>> {
         let mut roles = Vec::new();
         for (kind, name, file) in ROLES {
@@ -85,12 +91,12 @@ impl Scene {
         let established =
             ["wait", "crd/nodereports.weir.dev", "--for=condition=Established", "--timeout=30s"];
         self.cluster.kubectl(&established)?;
-        self.cluster.apply(include_str!("namespaces.yaml"))?;
+        self.cluster.apply(include_str!("scene/namespaces.yaml"))?;
         for role in self.all_roles()? {
             self.cluster.apply(&role.to_string())?;
         }
         self.cluster.apply(&chart_text("templates/policies.yaml")?)?;
-        self.cluster.apply(include_str!("pods.yaml"))?;
+        self.cluster.apply(include_str!("scene/pods.yaml"))?;
         let ready = json!({"status": {
             "phase": "Running", "podIP": "10.9.0.1", "podIPs": [{"ip": "10.9.0.1"}],
             "conditions": [{"type": "Ready", "status": "True"}],
@@ -131,7 +137,7 @@ impl Scene {
             "cart-1",
             "weir.dev/capture-status-",
         ])?;
-        self.cluster.apply(include_str!("desired.yaml"))?;
+        self.cluster.apply(include_str!("scene/desired.yaml"))?;
         let owner = json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "web",
             "uid": self.object("gateway", "web")["metadata"]["uid"],

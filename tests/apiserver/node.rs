@@ -1,0 +1,117 @@
+//! `weir node` with the rights of the chart and no more: that it needs each of them, and what else can be wrong with an API server.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use gateway_tests::cluster::Cluster;
+use gateway_tests::wait::wait_for;
+use gateway_tests::weir::binary;
+use serde_json::Value;
+
+use crate::rights::{rights, take_out};
+use crate::scene::Scene;
+
+/// For a node to write its report, or for a refusal to be said.
+const SOON: Duration = Duration::from_secs(30);
+/// Of the pod `weir-n1`, whose rights are those of one node.
+const OF_N1: [&str; 2] = ["--bound-object-kind=Pod", "--bound-object-name=weir-n1"];
+
+/// A `weir node`. It ends with what this returns.
+struct Node {
+    child: Child,
+    log: PathBuf,
+    _state: tempfile::TempDir,
+}
+
+impl Node {
+    fn start(scene: &Scene) -> Result<Self> {
+        let state = tempfile::tempdir()?;
+        let log = state.path().join("log");
+        let child = Command::new(binary())
+            .args(["node", "--node-name=n1", "--drain-delay=0s", "--access-log=off", "--state-dir"])
+            .arg(state.path().join("state"))
+            // No pod asks for capture here; what is the machine's own is left alone whatever happens.
+            .args(["--bpf-root", "/sys/fs/bpf/weir-apiserver-ring", "--kubeconfig"])
+            .arg(scene.token("weir-node", &OF_N1)?)
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("no node")?;
+        Ok(Self { child, log, _state: state })
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A cluster in which there is nothing that opens ports on this machine.
+fn set_up(scene: &Scene, roles: &[Value]) {
+    scene.set_up(&scene.roles()).expect("a scene");
+    scene.cluster().kubectl(&["-n", "weir-shop", "delete", "gateway/web"]).expect("no Gateway, no listener");
+    start_over(scene, roles);
+}
+
+/// As if no node had run before.
+fn start_over(scene: &Scene, roles: &[Value]) {
+    for role in roles {
+        scene.cluster().apply(&role.to_string()).expect("the rights");
+    }
+    scene.cluster().kubectl(&["delete", "--ignore-not-found", "nodereport/n1"]).expect("no report");
+}
+
+fn report(cluster: &Cluster) -> Option<Value> {
+    cluster.get(&["nodereport", "n1"]).ok()
+}
+
+#[test]
+fn with_the_rights_of_the_chart_a_node_is_ready_and_refused_nothing() {
+    let Some(scene) = Scene::find() else { return };
+    set_up(&scene, &scene.node_roles());
+    let node = Node::start(&scene).expect("a node");
+    let ready = wait_for("the report says ready", SOON, || {
+        report(scene.cluster()).filter(|report| report["status"]["ready"] == true)
+    });
+    let log = node.log();
+    ready.unwrap_or_else(|error| panic!("{error}\n{log}"));
+    assert!(!log.contains("forbidden") && !log.contains("refuses") && !log.contains("a rule lacks"), "{log}");
+}
+
+#[test]
+fn each_right_of_a_node_is_needed_and_its_rule_named_when_it_lacks() {
+    let Some(scene) = Scene::find() else { return };
+    let roles = scene.node_roles();
+    set_up(&scene, &roles);
+    let mut cases = 0;
+    for (role, rule, resource, verbs) in rights(&roles) {
+        let group = roles[role]["rules"][rule]["apiGroups"][0].as_str().unwrap_or_default().to_owned();
+        let mut lacking = roles.clone();
+        take_out(&mut lacking[role], rule, &resource, &verbs);
+        start_over(&scene, &lacking);
+        let node = Node::start(&scene).expect("a node");
+        // What the API server says, and the rule that would help.
+        let refused = |verb: &str| format!("cannot {verb} resource {resource}");
+        let words = [format!("apiGroups [{group}]"), format!("apiGroups: [{group}]")];
+        let named = wait_for("it names the rule that lacks", SOON, || {
+            let log = node.log().replace(['"', '\\'], "");
+            let refused = verbs.iter().any(|verb| log.contains(&refused(verb)));
+            (refused && words.iter().any(|words| log.contains(words.as_str()))).then_some(())
+        });
+        assert!(named.is_ok(), "without {verbs:?} on {resource} nothing was refused:\n{}", node.log());
+        cases += 1;
+    }
+    println!("{cases} rights of a node taken away in turn, each was missed");
+    start_over(&scene, &roles);
+}
