@@ -28,6 +28,8 @@ pub(super) struct Answer {
     /// How often the request was sent again after a GOAWAY.
     pub(super) repeats: u64,
     pub(super) replica: Option<String>,
+    /// Why Weir answered itself, in its word.
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,12 @@ enum Sender {
 pub(super) struct Client<'l> {
     load: &'l Load,
     sender: Option<Sender>,
+}
+
+/// The reason in a `Proxy-Status` field (RFC 9209).
+fn reason_of(field: &http::HeaderValue) -> Option<String> {
+    let (_, details) = field.to_str().ok()?.split_once("details=\"")?;
+    Some(details.split_once('"')?.0.to_owned())
 }
 
 impl<'l> Client<'l> {
@@ -77,12 +85,13 @@ impl<'l> Client<'l> {
         let status = response.status().as_u16();
         let replica =
             response.headers().get("x-replica").and_then(|name| name.to_str().ok()).map(str::to_owned);
+        let reason = response.headers().get("proxy-status").and_then(reason_of);
         let closes = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
         response.into_body().collect().await.map_err(|error| kind_of(&error))?;
         if closes {
             self.reset();
         }
-        Ok(Answer { status, repeats: 0, replica })
+        Ok(Answer { status, repeats: 0, replica, reason })
     }
 
     fn build(&self) -> Result<Request<Empty<Bytes>>, Failure> {

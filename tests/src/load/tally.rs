@@ -23,6 +23,9 @@ pub struct Tally {
     pub repeated: u64,
     /// Failures by kind: `connect_refused`, `reset`, `status_503`, `timeout`, …
     pub errors: BTreeMap<String, u64>,
+    /// Failures that Weir has answered itself, by its reason: `upstream_reset`, …
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
     /// Answers by status.
     pub status: BTreeMap<u16, u64>,
     /// Answers by the replica that gave them.
@@ -51,6 +54,9 @@ impl Tally {
         if answer.status >= 500 {
             self.failed += 1;
             *self.errors.entry(format!("status_{}", answer.status)).or_default() += 1;
+            if let Some(reason) = answer.reason {
+                *self.reasons.entry(reason).or_default() += 1;
+            }
         } else {
             self.ok += 1;
         }

@@ -111,6 +111,11 @@ impl Chaos {
         stage.start_replica(leaving)
     }
 
+    /// Replicas that were killed without a word.
+    pub(super) fn killed(&self) -> u32 {
+        self.unannounced
+    }
+
     fn edit(&mut self, stage: &Stage) -> Result<()> {
         self.edits += 1;
         write_route(stage, self.edits)?;

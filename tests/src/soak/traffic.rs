@@ -10,12 +10,20 @@ use crate::load::Tally;
 use crate::stage::{Running, Stage};
 use crate::streams::Kept;
 
+/// Requests that must not be sent twice.
+const POSTS: &str = "HTTP/1 POST";
+/// Connections of those: one request each can be on its way.
+const POST_CONNECTIONS: u32 = 2;
+
+/// What becomes of a request that an endpoint had taken when it died.
+const TAKEN: &str = "upstream_reset";
+
 /// Requests of one kind: name and arguments of weir-load, after the URL.
 const LOADS: [(&str, &str); 4] = [
     ("HTTP/1", "--connections 4 --rate 400"),
     ("HTTP/1, a connection each", "--connections 2 --rate 50 --no-keepalive"),
     ("HTTP/2", "--connections 2 --rate 400 --http2"),
-    ("HTTP/1 POST", "--connections 2 --rate 100 --method POST"),
+    (POSTS, "--connections 2 --rate 100 --method POST"),
 ];
 
 /// Clients that run.
@@ -55,6 +63,9 @@ impl Traffic {
 struct Sum {
     done: u64,
     lost: u64,
+    /// Of these, requests that a replica had taken, by the word of its kernel, when it was killed: whether it
+    /// acted on them nobody knows, so no proxy may send them again (RFC 9110 9.2.2).
+    taken: u64,
     why: BTreeMap<String, u64>,
 }
 
@@ -68,6 +79,12 @@ impl Sums {
             let sum = self.0.entry(name.to_owned()).or_default();
             sum.done += tally.ok;
             sum.lost += tally.failed;
+            if name == POSTS {
+                sum.taken += tally.reasons.get(TAKEN).copied().unwrap_or(0);
+            }
+            for (reason, count) in tally.reasons {
+                *sum.why.entry(format!("weir: {reason}")).or_default() += count;
+            }
             for (why, count) in tally.errors {
                 *sum.why.entry(why).or_default() += count;
             }
@@ -83,9 +100,15 @@ impl Sums {
         }
     }
 
-    /// All that was lost.
-    pub(super) fn lost(&self) -> u64 {
-        self.0.values().map(|sum| sum.lost).sum()
+    /// All that a perfect proxy would not have lost, where this many replicas were killed without a word.
+    pub(super) fn lost(&self, killed: u32) -> u64 {
+        let lost: u64 = self.0.values().map(|sum| sum.lost).sum();
+        lost - self.taken().min(u64::from(killed * POST_CONNECTIONS))
+    }
+
+    /// All that a replica took to its grave.
+    pub(super) fn taken(&self) -> u64 {
+        self.0.values().map(|sum| sum.taken).sum()
     }
 }
 
