@@ -1,6 +1,7 @@
 //! A Kubernetes under test: the one that `cargo xtask test` made, or a developer's own.
 
 mod helm;
+mod inside;
 mod load;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use crate::wait::wait_for;
 
 pub use helm::{Helm, NAMESPACE};
+pub use inside::Inside;
 pub use load::{Counts, Load};
 
 /// What test pods run: `tests/cluster/pod`.
@@ -140,7 +142,14 @@ impl Cluster {
 
     /// Runs a command in a node's namespaces; only with nodes that were made for the tests.
     pub fn on_node(&self, node: &str, words: &[&str]) -> Result<String> {
-        said(self.xtask(&["exec", node])?.args(words))
+        said(&mut self.on_node_command(node, words)?)
+    }
+
+    /// That command, for who wants more of it than its output.
+    fn on_node_command(&self, node: &str, words: &[&str]) -> Result<Command> {
+        let mut command = self.xtask(&["exec", node])?;
+        command.args(words);
+        Ok(command)
     }
 
     /// Imports an image archive into every node.

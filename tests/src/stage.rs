@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -161,7 +161,7 @@ impl Stage {
     pub fn start(&self, program: &str, arguments: &str) -> Result<Running> {
         let mut command = self.client().exec(&sibling(program));
         command.args(arguments.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        Ok(Running(Some(command.spawn().with_context(|| format!("cannot start {program}"))?)))
+        Running::of(&mut command)
     }
 
     /// Runs one of our clients in the client pod to its end.
@@ -203,6 +203,12 @@ struct Replica {
 pub struct Running(Option<Child>);
 
 impl Running {
+    /// Starts it; its standard input and output are pipes.
+    pub fn of(command: &mut Command) -> Result<Self> {
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self(Some(child)))
+    }
+
     /// Closes its standard input, which ends it, and reads its one line of JSON.
     pub fn finish<T: DeserializeOwned>(mut self) -> Result<T> {
         let mut child = self.0.take().context("it was finished before")?;

@@ -66,6 +66,20 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// What became of others, too.
+    pub fn add(&mut self, other: Self) {
+        let all = [
+            (&mut self.opened, other.opened),
+            (&mut self.messages, other.messages),
+            (&mut self.broken, other.broken),
+        ];
+        for (sums, more) in all {
+            for (kind, count) in more {
+                *sums.entry(kind).or_default() += count;
+            }
+        }
+    }
+
     /// All that broke.
     pub fn breaks(&self) -> u64 {
         self.broken.values().sum()

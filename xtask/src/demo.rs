@@ -19,6 +19,19 @@ pub(crate) struct Options {
     /// first, which takes long the first time. With WEIR_KUBECONFIG it is shown in that cluster, whose nodes have the image.
     #[arg(long, conflicts_with = "keep")]
     kubernetes: bool,
+    /// With --kubernetes: as much of everything as the project promises, which takes half an hour: 500 pods, 500 changes of
+    /// endpoints, ten minutes without an API server.
+    #[arg(long, requires = "kubernetes")]
+    full: bool,
+    /// With --kubernetes: only these scenes, as `upgrade,pods`.
+    #[arg(long, requires = "kubernetes")]
+    only: Option<String>,
+    /// With --kubernetes: among how many Services endpoints change.
+    #[arg(long, requires = "kubernetes")]
+    services: Option<u32>,
+    /// With --kubernetes: how many endpoints those have, in all.
+    #[arg(long, requires = "kubernetes")]
+    endpoints: Option<u32>,
     /// Install what is missing to build the kernel half. CI=true does the same.
     #[arg(long)]
     install: bool,
@@ -27,7 +40,7 @@ pub(crate) struct Options {
 /// False when the demo has said what is wrong.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     if options.kubernetes {
-        return in_kubernetes(options.install || workspace::is_ci());
+        return in_kubernetes(options);
     }
     let begun = Instant::now();
     // The figures are those of the binary that ships.
@@ -43,17 +56,35 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(demo.status()?.success())
 }
 
-fn in_kubernetes(install: bool) -> anyhow::Result<bool> {
+fn in_kubernetes(options: &Options) -> anyhow::Result<bool> {
     const NAME: &str = "weir-demo";
+    let install = options.install || workspace::is_ci();
     command::run(command::cargo().args(["build", "--package", "gateway-tests", "--bins"]))?;
     let demo = workspace::target_dir().join("debug").join("weir-demo");
     if std::env::var_os("WEIR_KUBECONFIG").is_some_and(|file| !file.is_empty()) {
-        return Ok(Command::new(demo).arg("--kubernetes").status()?.success());
+        return Ok(show(Command::new(demo), options).status()?.success());
     }
     let up = cluster::Up { nodes: 2, api_only: false, gateway_api: false, install };
     let weir = cluster::Installable::build(true, install)?;
     let access = cluster::start_for(NAME, &up)?.with(Some(weir));
-    let shown = access.command(&demo).arg("--kubernetes").status();
+    let shown = show(access.command(&demo), options).status();
     cluster::stop(NAME)?;
     Ok(shown?.success())
+}
+
+/// The demo with what it is asked for.
+fn show(mut demo: Command, options: &Options) -> Command {
+    demo.arg("--kubernetes");
+    if options.full {
+        demo.arg("--full");
+    }
+    if let Some(only) = &options.only {
+        demo.args(["--only", only]);
+    }
+    for (name, count) in [("--services", options.services), ("--endpoints", options.endpoints)] {
+        if let Some(count) = count {
+            demo.arg(name).arg(count.to_string());
+        }
+    }
+    demo
 }

@@ -6,7 +6,14 @@
 //	load URL       calls without end and counts what came of it
 //	get URL        one request; its answer on stdout
 //	lookup NAME    the addresses of a name
+//	first URL      calls as its first act and says what Weir saw of that
 //	sleep          waits for its end
+//
+// And with the rights of a ServiceAccount:
+//
+//	pods URL       makes pods that run first
+//	services       makes many Services
+//	changes URL    changes endpoints and says how soon calls follow
 package main
 
 import (
@@ -42,11 +49,19 @@ func run(words []string) error {
 		return get(words)
 	case "lookup":
 		return lookup(words)
+	case "first":
+		return first(words)
+	case "pods":
+		return pods(words)
+	case "services":
+		return services(words)
+	case "changes":
+		return changes(words)
 	case "sleep":
 		sleep()
 		return nil
 	}
-	return fmt.Errorf("usage: pod serve | load URL | get URL | lookup NAME | sleep")
+	return fmt.Errorf("usage: pod serve | load | get | lookup | first | sleep | pods | services | changes")
 }
 
 // sleep ends at the first signal that asks for it. As process 1 of a pod it reaps whatever is handed to it.

@@ -1,13 +1,21 @@
 //! The demo in a real cluster, from `helm install` to `helm uninstall`; the suite of the ring `cluster` plays it too.
 
 mod backends;
+mod changes;
+mod effort;
 mod install;
+mod maker;
+mod pods;
+mod upgrade;
+mod usage;
 mod weir;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+
+pub use effort::{Effort, Scene};
 
 use super::tell;
 use crate::cluster::{Cluster, Helm, Load, POD_IMAGE};
@@ -38,16 +46,15 @@ struct Answer {
     body: Value,
 }
 
-/// The demo: a few of everything.
-pub fn show() -> Result<()> {
-    const ROLLOUTS: u32 = 5;
+/// The demo, in the cluster of `WEIR_KUBECONFIG`.
+pub fn show(effort: &Effort) -> Result<()> {
     let cluster = Cluster::find().context("WEIR_KUBECONFIG names no cluster")?;
     interrupt::watch()?;
-    run(cluster, ROLLOUTS)
+    run(cluster, effort)
 }
 
-/// Plays all scenes; fails when a promise is not kept. Whatever it makes in the cluster it removes.
-pub fn run(cluster: Cluster, rollouts: u32) -> Result<()> {
+/// Plays the scenes; fails when a promise is not kept. Whatever it makes in the cluster it removes.
+pub fn run(cluster: Cluster, effort: &Effort) -> Result<()> {
     let begun = Instant::now();
     if let Some(archive) = std::env::var_os("WEIR_IMAGE_ARCHIVE") {
         cluster.load_image(archive.as_ref())?;
@@ -56,7 +63,7 @@ pub fn run(cluster: Cluster, rollouts: u32) -> Result<()> {
     let nodes = cluster.nodes()?;
     ensure!(nodes.len() >= 2, "the demo wants two nodes, and there are {}", nodes.len());
     let mut play = Play { cluster, helm, nodes, broken: Vec::new() };
-    let played = play.scenes(rollouts);
+    let played = play.scenes(effort);
     if played.is_err() {
         play.show_weir();
     }
@@ -67,14 +74,22 @@ pub fn run(cluster: Cluster, rollouts: u32) -> Result<()> {
 }
 
 impl Play {
-    fn scenes(&mut self, rollouts: u32) -> Result<()> {
+    fn scenes(&mut self, effort: &Effort) -> Result<()> {
         install::before(self)?;
         install::install(self)?;
         install::captured(self)?;
-        backends::rollouts(self, rollouts)?;
-        weir::killed(self)?;
-        weir::upgraded(self)?;
-        backends::outage(self)?;
+        for scene in &effort.scenes {
+            let begun = Instant::now();
+            match scene {
+                Scene::Rollouts => backends::rollouts(self, effort.rollouts)?,
+                Scene::Killed => weir::killed(self)?,
+                Scene::Upgrade => upgrade::upgraded(self)?,
+                Scene::Pods => pods::come_and_go(self, effort.pods)?,
+                Scene::Changes => changes::follow(self, effort)?,
+                Scene::Outage => backends::outage(self, effort.outage)?,
+            }
+            tell::seen(&format!("(this scene took {:.1} s)", begun.elapsed().as_secs_f64()));
+        }
         install::uninstall(self)
     }
 

@@ -28,10 +28,10 @@ pub(super) fn rollouts(play: &mut Play, count: u32) -> Result<()> {
 }
 
 /// The API server goes, and then a replica does, which nobody can tell Weir.
-pub(super) fn outage(play: &mut Play) -> Result<()> {
+pub(super) fn outage(play: &mut Play, _long: Duration) -> Result<()> {
     const CALLS: u64 = 500;
     const WITHIN: Duration = Duration::from_secs(60);
-    tell::scene(7, "The API server stops, and a replica dies meanwhile, under load");
+    tell::scene(9, "The API server stops, and a replica dies meanwhile, under load");
     let loads = play.loads("shop")?;
     let victim = play.cluster.get(&["--namespace", "shop", "pods", "--selector=app=cart"])?;
     let victim = &victim["items"][0];

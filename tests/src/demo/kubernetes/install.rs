@@ -77,7 +77,7 @@ pub(super) fn captured(play: &mut Play) -> Result<()> {
 
 /// Under load: the clients go on through kube-proxy.
 pub(super) fn uninstall(play: &mut Play) -> Result<()> {
-    tell::scene(8, "helm uninstall, under load");
+    tell::scene(10, "helm uninstall, under load");
     tell::command("helm uninstall weir --namespace weir-system");
     let loads = play.loads("shop")?;
     play.helm.uninstall()?;

@@ -31,21 +31,3 @@ pub(super) fn killed(play: &mut Play) -> Result<()> {
     play.promise(back < BACK_WITHIN, &format!("routed again within 2 s, not {:.1}", back.as_secs_f64()));
     Ok(())
 }
-
-pub(super) fn upgraded(play: &mut Play) -> Result<()> {
-    tell::scene(6, "The DaemonSet is upgraded, under load");
-    tell::command("helm upgrade weir deploy/charts/weir --set node.podAnnotations.round=two");
-    let loads = play.loads("shop")?;
-    let begun = Instant::now();
-    play.helm.install(&["node.podAnnotations.round=two"])?;
-    play.cluster.rolled_out(crate::cluster::NAMESPACE, "daemonset/weir", PATIENCE)?;
-    let took = begun.elapsed();
-    for load in &loads {
-        load.more(100, PATIENCE)?;
-    }
-    play.wait_routed(true)?;
-    let failed = end(loads, "while every node's Weir was replaced")?;
-    tell::seen(&format!("upgraded in {:.1} s", took.as_secs_f64()));
-    play.promise(failed == 0, &format!("no call fails in an upgrade, and {failed} did"));
-    Ok(())
-}
