@@ -173,6 +173,7 @@ pub(crate) fn start_for(name: &str, up: &Up) -> anyhow::Result<Access> {
         ("WEIR_KUBECTL", programs.kubernetes("kubectl").into()),
         ("WEIR_GATEWAY_API", programs.gateway_api.into()),
         ("WEIR_CLUSTER", name.into()),
+        ("WEIR_AUDIT_LOG", layout.audit_log().into()),
         // This very program, even when cargo has put another in its place meanwhile.
         ("WEIR_XTASK", format!("/proc/{}/exe", std::process::id()).into()),
     ];

@@ -20,7 +20,8 @@ done
 "#;
 const CLIENT: &str = r#"shift; exec nsenter --net="$process/ns/net" -- "$@""#;
 /// It knows nothing of standard input, and its pod would wait for it.
-const SERVER: &str = r#"shift; nsenter --net="$process/ns/net" -- "$@" > /dev/null & read -r end; kill $!; wait"#;
+const SERVER: &str =
+    r#"shift; nsenter --net="$process/ns/net" -- "$@" > /dev/null & read -r end; kill $!; wait"#;
 
 /// A pod that does nothing by itself.
 #[derive(Debug)]

@@ -1,10 +1,12 @@
 //! The demo in a real cluster, from `helm install` to `helm uninstall`; the suite of the ring `cluster` plays it too.
 
+mod asked;
 mod backends;
 mod changes;
 mod effort;
 mod install;
 mod maker;
+mod outage;
 mod pods;
 mod upgrade;
 mod usage;
@@ -86,7 +88,7 @@ impl Play {
                 Scene::Upgrade => upgrade::upgraded(self)?,
                 Scene::Pods => pods::come_and_go(self, effort.pods)?,
                 Scene::Changes => changes::follow(self, effort)?,
-                Scene::Outage => backends::outage(self, effort.outage)?,
+                Scene::Outage => outage::away(self, effort.outage)?,
             }
             tell::seen(&format!("(this scene took {:.1} s)", begun.elapsed().as_secs_f64()));
         }

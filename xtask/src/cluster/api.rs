@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use super::layout::{API_PORT, CONTROL_PLANE_ADDRESS, Layout, SERVICE_CIDR};
 use super::programs::Programs;
 use super::{kubectl, process};
+use crate::workspace;
 
 /// Where the two listen.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -96,6 +97,9 @@ fn etcd(layout: &Layout, place: &Place) -> Vec<String> {
     ]
 }
 
+/// What the API server notes of whom: what Weir lists and watches.
+const AUDIT_POLICY: &str = "tests/cluster/audit.yaml";
+
 fn apiserver(layout: &Layout, place: &Place) -> Vec<String> {
     let file = |name: &str| layout.pki().join(name).display().to_string();
     let bind = if place.netns.is_some() { "0.0.0.0" } else { "127.0.0.1" };
@@ -118,5 +122,7 @@ fn apiserver(layout: &Layout, place: &Place) -> Vec<String> {
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         format!("--service-account-key-file={}", file("sa.pub")),
         format!("--service-account-signing-key-file={}", file("sa.key")),
+        format!("--audit-policy-file={}", workspace::root().join(AUDIT_POLICY).display()),
+        format!("--audit-log-path={}", layout.audit_log().display()),
     ]
 }

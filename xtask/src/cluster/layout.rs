@@ -77,6 +77,11 @@ impl Layout {
         self.logs().join(format!("{program}.log"))
     }
 
+    /// What clients have asked the API server for, an object of JSON a line.
+    pub(super) fn audit_log(&self) -> PathBuf {
+        self.log("audit")
+    }
+
     /// What a node keeps.
     pub(super) fn node(&self, node: Node) -> PathBuf {
         self.root.join(node.name())

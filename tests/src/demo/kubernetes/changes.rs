@@ -38,7 +38,10 @@ struct Followed {
 
 pub(super) fn follow(play: &mut Play, effort: &Effort) -> Result<()> {
     let Effort { changes, services, endpoints, .. } = *effort;
-    tell::scene(8, &format!("{changes} changes of endpoints, {services} Services with {endpoints} endpoints"));
+    tell::scene(
+        8,
+        &format!("{changes} changes of endpoints, {services} Services with {endpoints} endpoints"),
+    );
     maker::make(play)?;
     fill(play, services, endpoints)?;
     let carts = play.cluster.get(&["--namespace", "shop", "pods", "--selector=app=cart"])?;
@@ -111,7 +114,9 @@ fn fill(play: &Play, services: u32, endpoints: u32) -> Result<()> {
 fn empty(play: &Play) -> Result<()> {
     const FEW: u64 = 50;
     const WITHIN: Duration = Duration::from_secs(300);
-    for path in ["/api/v1/namespaces/shop/services", "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"] {
+    for path in
+        ["/api/v1/namespaces/shop/services", "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"]
+    {
         play.cluster.kubectl(&["delete", "--raw", &format!("{path}?labelSelector=app%3Dmany")])?;
     }
     for node in &play.nodes {
@@ -133,9 +138,15 @@ fn say(play: &mut Play, followed: &Followed) {
     tell::seen(&line("  to the first call of a new endpoint", &followed.first));
     tell::seen(&line("  to the last call of a removed one", &followed.last));
     tell::seen(&format!("{} calls meanwhile, {} failed", followed.calls, followed.failed));
-    play.promise(followed.failed == 0, &format!("no call fails while endpoints change, and {} did", followed.failed));
+    play.promise(
+        followed.failed == 0,
+        &format!("no call fails while endpoints change, and {} did", followed.failed),
+    );
     for (what, delays) in [("added", &followed.first), ("removed", &followed.last)] {
         let kept = delays.p99_ms <= WITHIN_MS;
-        play.promise(kept, &format!("what is {what} is followed within a second, not {:.0} ms", delays.p99_ms));
+        play.promise(
+            kept,
+            &format!("what is {what} is followed within a second, not {:.0} ms", delays.p99_ms),
+        );
     }
 }

@@ -53,7 +53,10 @@ pub(super) fn come_and_go(play: &mut Play, count: u32) -> Result<()> {
         tell::seen(&format!("{node} before: {}", before[node]));
         tell::seen(&format!("{node} after:  {now}"));
         let left = now.more_than(&before[node]);
-        play.promise(gone.is_ok() || left.is_empty(), &format!("{count} pods leave nothing on {node}: {left:?}"));
+        play.promise(
+            gone.is_ok() || left.is_empty(),
+            &format!("{count} pods leave nothing on {node}: {left:?}"),
+        );
     }
     maker::remove(play)
 }
@@ -67,7 +70,8 @@ fn one_batch(play: &Play, count: u32, round: u32, url: &str) -> Result<Vec<First
     let (count, round) = (count.to_string(), round.to_string());
     maker::run(play, &["pods", "--count", &count, "--round", &round, "--image", POD_IMAGE, url])?;
     play.cluster.pods_ready("shop", "app=first", PATIENCE)?;
-    let of_them = ["--namespace", "shop", "logs", "--selector=app=first", "--tail=-1", "--max-log-requests=50"];
+    let of_them =
+        ["--namespace", "shop", "logs", "--selector=app=first", "--tail=-1", "--max-log-requests=50"];
     let firsts = wait_for("all of the pods have called", PATIENCE, || {
         let text = play.cluster.kubectl(&of_them).ok()?;
         let firsts: Vec<First> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();

@@ -27,9 +27,11 @@ pub(super) fn upgraded(play: &mut Play) -> Result<()> {
     let backend = Inside::make(&cluster, "shop", "streams", &play.nodes[0])?;
     let echo = backend.server("weir-echo", "--name streams --port 8080")?;
     let address = service(play)?;
-    let pods = play.nodes.iter().enumerate().map(|(number, node)| {
-        Inside::make(&cluster, "shop", &format!("holder-{number}"), node)
-    });
+    let pods = play
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(number, node)| Inside::make(&cluster, "shop", &format!("holder-{number}"), node));
     let pods = pods.collect::<Result<Vec<_>>>()?;
     let hold = |what: &str| -> Result<Vec<_>> {
         let arguments = format!("--address {address}:80 --host streams.shop --pause-ms 100 {what}");
@@ -98,9 +100,12 @@ fn say(play: &mut Play, took: Duration, failed: u64, kept: &Kept, held: &Kept) -
 fn wait_only_new(play: &Play) -> Result<()> {
     let of_node = "--selector=app.kubernetes.io/name=weir,app.kubernetes.io/component=node";
     let count = play.nodes.len();
-    play.cluster.wait("the old pods are gone", PATIENCE, &["--namespace", NAMESPACE, "pods", of_node], |pods| {
-        (pods["items"].as_array()?.len() == count).then_some(())
-    })
+    play.cluster.wait(
+        "the old pods are gone",
+        PATIENCE,
+        &["--namespace", NAMESPACE, "pods", of_node],
+        |pods| (pods["items"].as_array()?.len() == count).then_some(()),
+    )
 }
 
 /// In front of the backend. Its answers to HTTP/1 and to HTTP/2 both come from one port.

@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use super::Play;
 use crate::weir::sibling;
 
-/// Lines of a name and a count.
+/// Lines of a name and a count. A namespace counts once: each thread that has been in one knows the way home.
 const LOOK: &str = r#"
 p=$(pgrep -of '^/usr/bin/weir node') || exit 1
 echo descriptors $(ls /proc/$p/fd | wc -l)
-echo namespaces $(ls -l /proc/$p/fd | grep -c 'net:\[')
+echo namespaces $(ls -l /proc/$p/fd | grep -o 'net:\[[0-9]*\]' | sort -u | wc -l)
 echo sockets $(ls -l /proc/$p/fd | grep -c 'socket:\[')
 echo threads $(ls /proc/$p/task | wc -l)
 echo pins $(find /sys/fs/bpf -mindepth 1 | wc -l)
@@ -47,6 +47,11 @@ impl Usage {
     /// One of the counts.
     pub(super) fn count(&self, name: &str) -> u64 {
         self.counts.get(name).copied().unwrap_or_default()
+    }
+
+    /// All of them, but for the memory.
+    pub(super) fn counts(&self) -> &BTreeMap<String, u64> {
+        &self.counts
     }
 
     /// What there is more of than before.
