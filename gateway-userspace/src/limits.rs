@@ -34,6 +34,73 @@ pub const NODE_REPORT_PODS_MAX: usize = 1024;
 /// Interim answers (1xx) of endpoints to one request.
 pub const INTERIM_ANSWERS_MAX: u32 = 16;
 
+/// Extensions of one chunk of HTTP/1, bytes. Nobody uses them.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 256;
+
+/// Extensions of all chunks of one body, bytes.
+pub const CHUNK_EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
+
+/// Trailers of one body, bytes.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+
+/// Trailers of one body, fields.
+pub const TRAILER_FIELDS_MAX: usize = 32;
+
+/// What the end of a refused HTTP/1 body may come to for its connection to be worth keeping, bytes. Also what
+/// is read of a connection that is closed, for the client to find the answer.
+pub const UNREAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How long an HTTP/1 connection that is closed is read for that.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// Between two measurements of how late a worker is.
+pub const DELAY_MEASURE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Measurements that are decided upon: a delay that all of them show is no accident.
+pub const DELAY_MEASURES: u32 = 5;
+
+/// Requests of one pod or address that may come at once under overload, as seconds of its quota.
+pub const QUOTA_BURST_SECONDS: f32 = 0.02;
+
+/// How long a request that is refused for overload waits for its answer.
+pub const REFUSAL_HELD_BACK: Duration = Duration::from_millis(500);
+
+/// Requests of a worker that wait to be refused. More are refused at once.
+pub const REFUSALS_HELD_BACK_MAX: usize = 16 * 1024;
+
+/// Idle connections that are given up per measurement while memory is short.
+pub const TRIMMED_PER_MEASURE: usize = 16;
+
+/// Upstream streams given up whose late frames are still known for what they are, per connection. Clients may
+/// give up all their streams at once; what still comes for them is no error.
+pub const UPSTREAM_RESETS_REMEMBERED: usize = 1024;
+
+/// Upstream streams at once before the endpoint has said how many it allows.
+pub const UPSTREAM_STREAMS_AT_FIRST: usize = 100;
+
+/// How often idle upstream connections are looked at.
+pub const POOL_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Sweeps after which more idle connections than are kept were not needed for the traffic there is.
+pub const POOL_SURPLUS_SWEEPS: u32 = 2;
+
+/// How long an HTTP/2 client that is cut may take to take our last words.
+pub const HTTP2_FAREWELL: Duration = Duration::from_secs(2);
+
+/// Frames of an HTTP/2 client, other than bodies, that the codec is given before it must write what they lead to: only
+/// that shows what they cost.
+pub const HTTP2_BATCH_FRAMES: u32 = 32;
+
+/// How long an HTTP/2 connection that we have ended is read for the client to hear our last words.
+pub const HTTP2_CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// What is thrown away of it meanwhile, bytes.
+pub const HTTP2_CLOSE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Frames of an HTTP/2 endpoint, other than bodies, that are read before streams and other connections have their turn: interim
+/// answers pile up until then.
+pub const UPSTREAM_BATCH_FRAMES: usize = 64;
+
 /// Limits of the data plane and of what surrounds it. `Default` is the safe one.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -18,13 +18,12 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, POOL_SWEEP_INTERVAL};
 use crate::memory;
 use crate::proxy::http::headers::forwarded::TrustedProxies;
 use crate::proxy::listener::accept::Listening;
 use crate::proxy::shedding::{MemoryUse, measure};
 use crate::proxy::shutdown::Shutdown;
-use crate::proxy::upstream::pool::SWEEP_INTERVAL;
 use crate::proxy::{Ingress, OriginalDestinations, Pod, Proxy, Shared, SocketFactory};
 use crate::snapshot::listener::Listener;
 use crate::snapshot::store::SnapshotStore;
@@ -272,7 +271,7 @@ impl Worker {
 
 /// Looks after idle upstream connections and free memory, for as long as the worker lives.
 async fn sweep(proxy: Rc<Proxy>) {
-    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    let mut interval = tokio::time::interval(POOL_SWEEP_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ebb = Ebb::default();
     loop {

@@ -188,11 +188,12 @@ fn parse_capabilities(status: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN};
     use super::{CgroupKind, Facts, parse_capabilities, parse_release};
 
-    fn good() -> Facts {
+    /// A machine that has everything.
+    pub(crate) fn good() -> Facts {
         Facts {
             kernel: (6, 18),
             capabilities: 1 << CAP_BPF | 1 << CAP_NET_ADMIN | 1 << CAP_PERFMON,

@@ -195,21 +195,12 @@ fn jit(machine: &Machine) -> Vec<Verdict> {
 mod tests {
     use super::{Severity, verdicts};
     use crate::ebpf::neighbours::Neighbour;
-    use crate::ebpf::preflight::{CgroupKind, Facts};
+    use crate::ebpf::preflight::{self, Facts};
     use crate::machine::{Machine, Processes};
 
     fn good() -> Machine {
         Machine {
-            datapath: Facts {
-                kernel: (6, 18),
-                capabilities: u64::MAX,
-                btf: true,
-                cgroup: "/sys/fs/cgroup/kubepods".into(),
-                cgroup_kind: CgroupKind::Cgroup2,
-                cgroup2_mount: Some("/sys/fs/cgroup".into()),
-                pin_root: "/sys/fs/bpf/weir".into(),
-                pin_root_is_bpffs: true,
-            },
+            datapath: Facts { capabilities: u64::MAX, ..preflight::tests::good() },
             no_pods: None,
             processes: Processes { proc: "/host/proc".into(), is_there: true, is_of_the_node: true },
             neighbours: Ok(Vec::new()),

@@ -12,25 +12,11 @@ use tokio::time::Instant;
 
 use super::Proxy;
 use super::overload::{Pressure, Quota, Tick, Window, next_quota};
+use crate::limits::{
+    DELAY_MEASURE_INTERVAL, DELAY_MEASURES, QUOTA_BURST_SECONDS, REFUSAL_HELD_BACK, REFUSALS_HELD_BACK_MAX,
+    TRIMMED_PER_MEASURE,
+};
 use crate::memory;
-
-/// Between two measurements of the delay.
-const TICK: Duration = Duration::from_millis(20);
-
-/// Measurements that are decided upon: a delay that all of them show is no accident.
-const TICKS_PER_WINDOW: u32 = 5;
-
-/// What may come at once, as time of a holder's quota.
-const BURST_SECONDS: f32 = 0.02;
-
-/// How long a refused request waits for its answer.
-const HOLD_BACK: Duration = Duration::from_millis(500);
-
-/// Requests of a worker that wait to be refused. More are refused at once.
-const HELD_BACK_MAX: usize = 16 * 1024;
-
-/// Idle connections that are given up per measurement while memory is short.
-const TRIMMED_PER_TICK: usize = 16;
 
 /// How much of its memory the process uses, percent. All workers look at it.
 #[derive(Debug, Default)]
@@ -121,11 +107,11 @@ impl Shedding {
     /// Lets a refused request wait for its answer. Whoever asks again at once is refused at once again, and
     /// refusals cost what others could have had.
     pub async fn hold_back(&self) {
-        if self.held_back.get() >= HELD_BACK_MAX {
+        if self.held_back.get() >= REFUSALS_HELD_BACK_MAX {
             return;
         }
         let _held_back = HeldBack::new(&self.held_back);
-        tokio::time::sleep(HOLD_BACK).await;
+        tokio::time::sleep(REFUSAL_HELD_BACK).await;
     }
 }
 
@@ -147,7 +133,7 @@ impl Drop for HeldBack<'_> {
 
 impl Demand {
     fn takes_one(&self, quota: Quota, now: Instant) -> bool {
-        let most = (quota.rate * BURST_SECONDS).max(1.0);
+        let most = (quota.rate * QUOTA_BURST_SECONDS).max(1.0);
         let allowed = match self.allowance.get() {
             Some((since, allowed)) => (allowed + (now - since).as_secs_f32() * quota.rate).min(most),
             // Clients that come and go are not to have their first request each time.
@@ -168,11 +154,11 @@ pub async fn measure(proxy: Rc<Proxy>) {
             shedding.begin.notified().await;
         }
         let (begin, mut least) = (Instant::now(), Duration::MAX);
-        for _ in 0..TICKS_PER_WINDOW {
+        for _ in 0..DELAY_MEASURES {
             let (before, worked, rests) = (Instant::now(), thread_time(), thread_rests());
-            tokio::time::sleep(TICK).await;
+            tokio::time::sleep(DELAY_MEASURE_INTERVAL).await;
             let tick = Tick {
-                late: before.elapsed().saturating_sub(TICK),
+                late: before.elapsed().saturating_sub(DELAY_MEASURE_INTERVAL),
                 worked: thread_time().saturating_sub(worked),
                 has_rested: thread_rests() != rests,
             };
@@ -200,7 +186,7 @@ fn trim(proxy: &Proxy) {
     if proxy.shared.memory.pressure() < Pressure::Trim {
         return;
     }
-    for _ in 0..TRIMMED_PER_TICK {
+    for _ in 0..TRIMMED_PER_MEASURE {
         let Some((holder, _)) = proxy.holders.largest() else { return };
         if !proxy.holders.give_up_one(holder) {
             return;

@@ -4,15 +4,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::head::{Malformed, append};
+use crate::limits::{
+    CHUNK_EXTENSION_BYTES_MAX, CHUNK_EXTENSIONS_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX,
+};
 
-/// Extensions of one chunk, bytes. Nobody uses them.
-const EXTENSION_BYTES_MAX: usize = 256;
-/// Extensions of one body, bytes.
-const EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
-/// Trailers of one body, bytes.
-const TRAILER_BYTES_MAX: usize = 8 * 1024;
-/// Trailers of one body, fields.
-const TRAILER_FIELDS_MAX: usize = 32;
 /// 2^60 is enough for everybody, and cannot overflow.
 const SIZE_DIGITS_MAX: usize = 15;
 
@@ -123,7 +118,11 @@ impl Decoder {
         }
         let rest = &bytes[digits..];
         let Some(end) = rest.iter().position(|byte| !is_extension(*byte)) else {
-            return if rest.len() > EXTENSION_BYTES_MAX { Err(ChunkError::Extension) } else { Ok(None) };
+            return if rest.len() > CHUNK_EXTENSION_BYTES_MAX {
+                Err(ChunkError::Extension)
+            } else {
+                Ok(None)
+            };
         };
         match rest[end..] {
             [b'\r'] => return Ok(None),
@@ -132,7 +131,7 @@ impl Decoder {
             _ => return Err(ChunkError::Extension),
         }
         self.extensions += end;
-        if end > EXTENSION_BYTES_MAX || self.extensions > EXTENSIONS_BYTES_MAX {
+        if end > CHUNK_EXTENSION_BYTES_MAX || self.extensions > CHUNK_EXTENSIONS_BYTES_MAX {
             return Err(ChunkError::Extension);
         }
         let size = bytes[..digits].iter().fold(0_u64, |size, digit| size * 16 + u64::from(value(*digit)));

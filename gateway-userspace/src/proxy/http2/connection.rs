@@ -13,12 +13,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange;
 use super::watched::{Watch, Watched};
-use crate::limits::Limits;
+use crate::limits::{HTTP2_FAREWELL, Limits};
 use crate::proxy::http::connection::Connection;
 use crate::reason::Reason;
-
-/// How long a client may take to take our last words.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The streams of one connection that are open.
 pub(super) struct Streams {
@@ -177,7 +174,7 @@ impl<'a> Session<'a> {
     /// Ends the connection with all that is on it.
     fn cut(&mut self, code: h2::Reason, reason: Reason) {
         self.codec.abrupt_shutdown(code);
-        self.farewell = Some(Instant::now() + FAREWELL);
+        self.farewell = Some(Instant::now() + HTTP2_FAREWELL);
         self.connection.reject(reason);
     }
 

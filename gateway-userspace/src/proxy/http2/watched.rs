@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,16 +14,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::frame::{Frame, Kind, PREFACE_BYTES, Scanner};
 use super::guard::{Flood, Guard};
-use crate::limits::Limits;
+use crate::limits::{HTTP2_BATCH_FRAMES, HTTP2_CLOSE_BYTES_MAX, HTTP2_CLOSE_WAIT, Limits};
 use crate::proxy::http::connection::Connection;
-
-/// Frames other than bodies that the codec is given before it must write what they lead to: only
-/// that shows what they cost.
-const BATCH_FRAMES: u32 = 32;
-/// How long the client may take to hear our last words.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// What of the client is thrown away meanwhile, bytes.
-const FAREWELL_BYTES: usize = 1024 * 1024;
 
 /// What is known of a connection. The stream fills it in, the connection's task acts upon it.
 pub(super) struct Watch {
@@ -121,7 +112,7 @@ impl Watched {
             incoming: Scanner::behind(PREFACE_BYTES),
             outgoing: Scanner::behind(0),
             in_data: false,
-            batch: BATCH_FRAMES,
+            batch: HTTP2_BATCH_FRAMES,
             reader: None,
             farewell: None,
         }
@@ -138,7 +129,7 @@ impl Watched {
             return Poll::Pending;
         }
         if self.batch == 0 {
-            self.batch = BATCH_FRAMES;
+            self.batch = HTTP2_BATCH_FRAMES;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -215,7 +206,7 @@ struct Farewell {
 
 impl Farewell {
     fn begin() -> Self {
-        Self { over: Box::pin(tokio::time::sleep(FAREWELL)), bytes: FAREWELL_BYTES }
+        Self { over: Box::pin(tokio::time::sleep(HTTP2_CLOSE_WAIT)), bytes: HTTP2_CLOSE_BYTES_MAX }
     }
 
     fn poll(&mut self, tcp: &mut TcpStream, context: &mut Context<'_>) -> Poll<()> {

@@ -27,17 +27,10 @@ use super::forward::Broken;
 use super::pool::Slot;
 use super::retry::Reached;
 use super::stream::StreamBody;
-use crate::limits::Limits;
+use crate::limits::{Limits, UPSTREAM_RESETS_REMEMBERED, UPSTREAM_STREAMS_AT_FIRST};
 use crate::proxy::http::interim::Refused;
 use crate::proxy::silence::Silence;
 use crate::reason::Reason;
-
-/// Streams given up whose late frames are still known for what they are, per connection. Clients may
-/// give up all their streams at once; what still comes for them is no error.
-const RESETS_REMEMBERED: usize = 1024;
-
-/// Streams at once before the endpoint has said how many it allows.
-const STREAMS_AT_FIRST: usize = 100;
 
 /// A connection, as many as want share it. It ends when the last one is dropped and its streams have ended.
 #[derive(Clone)]
@@ -61,8 +54,8 @@ impl Http2Connection {
             .initial_connection_window_size(limits.http2_upstream_window)
             .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
             .max_send_buffer_size(limits.http2_send_buffer as usize)
-            .max_concurrent_reset_streams(RESETS_REMEMBERED)
-            .initial_max_send_streams(STREAMS_AT_FIRST)
+            .max_concurrent_reset_streams(UPSTREAM_RESETS_REMEMBERED)
+            .initial_max_send_streams(UPSTREAM_STREAMS_AT_FIRST)
             .handshake(Watched::new(tcp, limits))
             .await
             .map_err(|_| Reason::ConnectFailed)?;

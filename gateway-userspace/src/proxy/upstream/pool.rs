@@ -13,17 +13,11 @@ use tokio::sync::Notify;
 use super::connect::connect;
 use super::http1::Http1Connection;
 use super::http2::Http2Connection;
-use crate::limits::Limits;
+use crate::limits::{Limits, POOL_SURPLUS_SWEEPS, POOL_SWEEP_INTERVAL};
 use crate::proxy::{Ingress, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::cluster::ClusterId;
 use crate::telemetry::record::{Observe, PodId};
-
-/// How often idle connections are looked at.
-pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Sweeps after which more idle connections than are kept were not needed for the traffic there is.
-const SURPLUS_AGE: u32 = 2;
 
 /// What is spoken to the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -328,13 +322,13 @@ impl Pool {
     }
 
     fn sweep(&self, limits: &Limits) {
-        let age_max = limits.pool_idle_timeout.as_secs() / SWEEP_INTERVAL.as_secs();
+        let age_max = limits.pool_idle_timeout.as_secs() / POOL_SWEEP_INTERVAL.as_secs();
         let mut http1 = self.http1.borrow_mut();
         let mut surplus = http1.len().saturating_sub(limits.pool_idle_max);
         // The one used last is at the end: what comes first was longest not needed.
         http1.retain_mut(|idle| {
             idle.age = idle.age.saturating_add(1);
-            let is_surplus = surplus > 0 && idle.age > SURPLUS_AGE;
+            let is_surplus = surplus > 0 && idle.age > POOL_SURPLUS_SWEEPS;
             let is_kept = !is_surplus && u64::from(idle.age) <= age_max && idle.connection.is_quiet();
             surplus = surplus.saturating_sub(usize::from(!is_kept));
             is_kept

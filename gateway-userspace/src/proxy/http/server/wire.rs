@@ -10,18 +10,13 @@ use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::limits::{LINGER, UNREAD_BYTES_MAX};
 use crate::proxy::http1::chunked::{ChunkError, Decoded};
 use crate::proxy::http1::decode::BodyDecoder;
 use crate::proxy::http1::framing::BodyLength;
 use crate::proxy::http1::head::{HeadLimits, HeadReader, Malformed, RequestHead};
 use crate::proxy::http1::incoming::{HEAD_READ_BYTES, poll_read};
 use crate::proxy::http1::outgoing::Outgoing;
-
-/// What the end of a refused body may come to for the connection to be worth keeping, bytes. Also what is
-/// read of a connection that is closed, for the client to find the answer.
-const UNREAD_BYTES_MAX: usize = 64 * 1024;
-/// How long a connection that is closed is read for that.
-const LINGER: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// The buffer of the thread's connections that have nothing in theirs.

@@ -10,12 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::guard::{Flood, Guard};
-use crate::limits::Limits;
+use crate::limits::{Limits, UPSTREAM_BATCH_FRAMES};
 use crate::proxy::http2::frame::{Kind, PREFACE_BYTES, Scanner};
-
-/// Frames other than bodies that are read before streams and other connections have their turn: interim
-/// answers pile up until then.
-const BATCH_FRAMES: usize = 64;
 
 /// What a connection that is cut for a flood ends with. No socket fails in this way.
 pub(super) const FLOOD: io::ErrorKind = io::ErrorKind::QuotaExceeded;
@@ -73,7 +69,7 @@ impl AsyncRead for Watched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.batch >= BATCH_FRAMES {
+        if self.batch >= UPSTREAM_BATCH_FRAMES {
             self.batch = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
