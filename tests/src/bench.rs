@@ -12,8 +12,10 @@ mod measure;
 mod overload;
 mod peer;
 mod process;
+mod profile;
 mod propagation;
 mod quota;
+mod readme;
 mod report;
 mod scale;
 mod scenario;
@@ -21,12 +23,13 @@ mod steer;
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 pub use compare::compare;
 pub use peer::{Peer, Tools};
+pub use readme::bless;
 pub use scenario::Scenario;
 
 use report::Report;
@@ -55,6 +58,7 @@ pub struct Options {
 /// Runs everything, prints the tables and writes the samples. False when something did not work.
 pub fn run(options: &Options) -> Result<bool> {
     interrupt::watch()?;
+    let begun = Instant::now();
     let bench = Bench::new(options)?;
     let mut report = Report::of_this_machine(options, &bench.cpus);
     println!("{}", report.heading());
@@ -65,6 +69,10 @@ pub fn run(options: &Options) -> Result<bool> {
         print!("{}", table::of(&report.samples[before..]));
     }
     print!("\n{}", goals::table(&report));
+    profile::missed(&bench, &mut report);
+    interrupt::check()?;
+    print!("\n{}", goals::misses(&report));
+    println!("\ntook {} minutes", begun.elapsed().as_secs().div_ceil(60));
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -81,6 +89,8 @@ struct Bench<'a> {
     peers: Vec<Peer>,
     /// CPUs that this program may use.
     cpus: Vec<usize>,
+    /// Nobody but Weir takes part: it is being profiled.
+    alone: bool,
     scratch: tempfile::TempDir,
 }
 
@@ -98,8 +108,24 @@ impl<'a> Bench<'a> {
         let cpus = process::allowed()?;
         // This program looks on from where the least is measured.
         process::pin(&cpus[..1])?;
-        let scratch = tempfile::Builder::new().prefix("weir-bench-").tempdir()?;
-        Ok(Self { options, peers: peers.into_iter().copied().collect(), cpus, scratch })
+        Ok(Self {
+            options,
+            peers: peers.into_iter().copied().collect(),
+            cpus,
+            alone: false,
+            scratch: scratch()?,
+        })
+    }
+
+    /// The same for Weir alone.
+    fn of_weir<'o>(&self, options: &'o Options) -> Result<Bench<'o>> {
+        Ok(Bench {
+            options,
+            peers: vec![Peer::Weir],
+            cpus: self.cpus.clone(),
+            alone: true,
+            scratch: scratch()?,
+        })
     }
 
     /// A new empty folder.
@@ -125,6 +151,10 @@ impl<'a> Bench<'a> {
     fn part(&self) -> &Path {
         &self.options.tools.part
     }
+}
+
+fn scratch() -> Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix("weir-bench-").tempdir()?)
 }
 
 fn raise_descriptors() -> Result<()> {

@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Measured in each repetition [default: 4].
     #[arg(long)]
     seconds: Option<f64>,
+    /// Everything, in less than 40 minutes: three repetitions of two seconds.
+    #[arg(long, conflicts_with_all = ["scenario", "quick"])]
+    all: bool,
     /// Show within three minutes, with unoptimised programs, that everything works; the figures mean nothing.
     #[arg(long)]
     quick: bool,
@@ -50,13 +53,26 @@ enum Verb {
         /// Samples of a later one.
         new: PathBuf,
     },
+    /// Write the figures of a run into the README.
+    Bless {
+        /// Samples of the run [default: target/bench.json].
+        samples: Option<PathBuf>,
+    },
 }
 
 /// False when something did not work.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let mut harness = harness()?;
-    if let Some(Verb::Compare { old, new }) = &options.verb {
-        return Ok(harness.arg("compare").arg(old).arg(new).status()?.success());
+    match &options.verb {
+        Some(Verb::Compare { old, new }) => {
+            return Ok(harness.arg("compare").arg(old).arg(new).status()?.success());
+        }
+        Some(Verb::Bless { samples }) => {
+            let samples = samples.clone().unwrap_or_else(usual_json);
+            let readme = workspace::root().join("README.md");
+            return Ok(harness.arg("bless").arg(samples).arg(readme).status()?.success());
+        }
+        None => {}
     }
     let install = options.install || workspace::is_ci();
     let envoy = peers::find_or_install(install)?;
@@ -65,8 +81,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     if let Some(envoy) = envoy {
         harness.arg("--envoy").arg(envoy);
     }
-    let json = options.json.clone().unwrap_or_else(|| workspace::target_dir().join("bench.json"));
-    harness.arg("--json").arg(json);
+    harness.arg("--json").arg(options.json.clone().unwrap_or_else(usual_json));
     let texts = [
         ("--scenario", options.scenario.clone()),
         ("--peers", options.peers.clone()),
@@ -78,10 +93,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             harness.arg(name).arg(value);
         }
     }
-    if options.quick {
-        harness.arg("--quick");
+    for (name, _) in [("--quick", options.quick), ("--all", options.all)].iter().filter(|(_, given)| *given) {
+        harness.arg(name);
     }
     Ok(harness.status()?.success())
+}
+
+fn usual_json() -> PathBuf {
+    workspace::target_dir().join("bench.json")
 }
 
 /// The program that measures. It only looks on, so it need not be fast.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::report::{Figure, Report};
+use super::report::{Figure, Report, read};
 use super::table::{aligned, shown};
 
 /// A smaller change of a median is not worth a line's mark.
@@ -35,11 +35,6 @@ pub fn compare(old: &Path, new: &Path) -> Result<String> {
         }
     }
     Ok(aligned(&rows))
-}
-
-fn read(path: &Path) -> Result<Report> {
-    let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is not of this benchmark", path.display()))
 }
 
 fn row(name: &str, old: Option<f64>, new: Option<f64>) -> Option<Vec<String>> {

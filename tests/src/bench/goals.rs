@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::profile;
 use super::report::{Figure, Report, ratio};
 use super::table::{aligned, shown};
 
@@ -48,15 +49,26 @@ struct Goal {
     unit: &'static str,
 }
 
-const fn over(
+/// One figure over the same of somebody else: (scenario, variant), metric, (who, over whom).
+const fn against(
     what: &'static str,
     (scenario, variant): (&'static str, &'static str),
+    metric: &'static str,
+    (who, whom): (&'static str, &'static str),
+    bound: Bound,
+) -> Goal {
+    let (ours, theirs) = (Figure(scenario, variant, who, metric), Figure(scenario, variant, whom, metric));
+    Goal { what, measure: Measure::Ratio(ours, theirs), bound, unit: "x" }
+}
+
+const fn over(
+    what: &'static str,
+    at: (&'static str, &'static str),
     metric: &'static str,
     peer: &'static str,
     bound: Bound,
 ) -> Goal {
-    let (ours, theirs) = (Figure(scenario, variant, "weir", metric), Figure(scenario, variant, peer, metric));
-    Goal { what, measure: Measure::Ratio(ours, theirs), bound, unit: "x" }
+    against(what, at, metric, ("weir", peer), bound)
 }
 
 const fn steer(
@@ -66,8 +78,7 @@ const fn steer(
     way: &'static str,
     bound: Bound,
 ) -> Goal {
-    let (ours, theirs) = (Figure("steer", variant, "ebpf", metric), Figure("steer", variant, way, metric));
-    Goal { what, measure: Measure::Ratio(ours, theirs), bound, unit: "x" }
+    against(what, ("steer", variant), metric, ("ebpf", way), bound)
 }
 
 const fn value(
@@ -182,6 +193,18 @@ const GOALS: [Goal; 27] = [
 ];
 
 impl Measure {
+    /// The scenario that a profile is taken of; none where the figure is no time.
+    fn profiled(self) -> Option<&'static str> {
+        match self {
+            Self::Value(Figure(scenario, .., metric)) | Self::Ratio(Figure(scenario, .., metric), _) => {
+                let is_time = !["_mib", "_kib", "failed"].iter().any(|end| metric.ends_with(end));
+                is_time.then_some(scenario)
+            }
+            Self::Added(_) => Some("one"),
+            Self::Scaling(_) => Some("sat2"),
+        }
+    }
+
     fn of(self, report: &Report) -> Option<f64> {
         match self {
             Self::Value(figure) => report.median(figure),
@@ -213,24 +236,77 @@ fn combined(
         .collect()
 }
 
+/// A goal that is not reached.
+#[derive(Debug)]
+pub(super) struct Missed {
+    what: &'static str,
+    must: String,
+    measured: String,
+    /// The scenario whose CPU time says why, if CPU time does.
+    pub(super) profiled: Option<&'static str>,
+}
+
+impl Goal {
+    fn measured(&self, value: f64) -> String {
+        format!("{}{}", shown(value), self.unit)
+    }
+
+    fn missed(&self, report: &Report) -> Option<Missed> {
+        let value = self.measure.of(report).filter(|value| !self.bound.holds(*value))?;
+        Some(Missed {
+            what: self.what,
+            must: self.bound.text(self.unit),
+            measured: self.measured(value),
+            profiled: self.measure.profiled(),
+        })
+    }
+}
+
+/// All that are not reached.
+pub(super) fn missed(report: &Report) -> Vec<Missed> {
+    GOALS.iter().filter_map(|goal| goal.missed(report)).collect()
+}
+
 /// Each goal, what was measured, and whether it is met.
 pub(super) fn table(report: &Report) -> String {
-    let mut rows = vec![["goal", "must", "measured", ""].map(str::to_owned).to_vec()];
-    for Goal { what, measure, bound, unit } in &GOALS {
-        let measured = measure.of(report);
-        let verdict =
-            measured.map_or("not measured", |value| if bound.holds(value) { "met" } else { "MISSED" });
-        let measured = measured.map_or_else(String::new, |value| format!("{}{unit}", shown(value)));
-        rows.push(vec![(*what).to_owned(), bound.text(unit), measured, verdict.to_owned()]);
-    }
     let note = if report.machine.quick { ": a quick run, which measures nothing" } else { "" };
-    format!("## goals{note}\n\n{}", aligned(&rows))
+    format!("## goals{note}\n\n{}", rows(report))
+}
+
+/// The table alone.
+pub(super) fn rows(report: &Report) -> String {
+    let mut rows = vec![["goal", "must", "measured", ""].map(str::to_owned).to_vec()];
+    for goal in &GOALS {
+        let value = goal.measure.of(report);
+        let verdict =
+            value.map_or("not measured", |value| if goal.bound.holds(value) { "met" } else { "MISSED" });
+        let measured = value.map_or_else(String::new, |value| goal.measured(value));
+        rows.push(vec![goal.what.to_owned(), goal.bound.text(goal.unit), measured, verdict.to_owned()]);
+    }
+    aligned(&rows)
+}
+
+/// What is missed, and where its CPU time goes; empty when nothing is.
+pub(super) fn misses(report: &Report) -> String {
+    let missed = missed(report);
+    if missed.is_empty() {
+        return String::new();
+    }
+    let mut text = "## missed\n\n".to_owned();
+    for Missed { what, must, measured, .. } in &missed {
+        text.push_str(&format!("- {what}: {measured}, must be {must}\n"));
+    }
+    for (scenario, lines) in &report.profiles {
+        text.push_str(&format!("\nWeir's CPU time in `{scenario}`:\n\n{}", profile::shown(lines)));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::profile::Hot;
     use super::super::report::Sample;
-    use super::{Report, table};
+    use super::{Report, missed, misses, table};
 
     #[test]
     fn a_goal_is_met_missed_or_not_measured() {
@@ -249,5 +325,26 @@ mod tests {
         assert!(line("added latency").contains("1.10x") && line("added latency").contains("met"), "{text}");
         assert!(line("memory when idle").contains("MISSED"), "{text}");
         assert!(line("saturation against Envoy").contains("not measured"), "{text}");
+    }
+    #[test]
+    fn what_is_missed_is_told_with_its_profile() {
+        let mut report = Report::default();
+        assert_eq!(misses(&report), "");
+        for (subject, rps) in [("weir", 2000.0), ("envoy", 1000.0)] {
+            let mut sample = Sample::new("sat", "", subject, 0);
+            sample.set("rps", rps);
+            report.samples.push(sample);
+        }
+        let mut idle = Sample::new("idle", "", "weir", 0);
+        idle.set("base_mib", 36.0);
+        report.samples.push(idle);
+        // CPU time says nothing about memory.
+        let profiled: Vec<_> = missed(&report).iter().map(|missed| missed.profiled).collect();
+        assert_eq!(profiled, [Some("sat"), None]);
+        let hot = Hot { share: 0.25, name: "memchr".to_owned() };
+        report.profiles.insert("sat".to_owned(), vec![hot]);
+        let text = misses(&report);
+        assert!(text.contains("- HTTP/1.1 saturation against Envoy: 2.00x, must be >= 2.8x\n"), "{text}");
+        assert!(text.contains("in `sat`:\n\n     25.0 % memchr\n"), "{text}");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 
@@ -111,6 +111,13 @@ impl Process {
             bail!("{} failed: {status}\n{text}", self.name);
         }
         Ok(text)
+    }
+
+    /// Asks it to end as Ctrl-C does, and waits until it has.
+    pub(super) fn interrupt(mut self) -> Result<()> {
+        kill(Pid::from_raw(i32::try_from(self.id())?), Signal::SIGINT)?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// True while it runs.

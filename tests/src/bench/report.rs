@@ -1,11 +1,14 @@
 //! Every sample of a run, where and when it was taken, and ratios that are taken inside one repetition.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use super::profile::Hot;
 use super::{Options, peer};
 use crate::interrupt;
 
@@ -17,22 +20,25 @@ pub(super) struct Report {
     pub(super) samples: Vec<Sample>,
     /// What did not work, and why.
     pub(super) broken: Vec<String>,
+    /// By scenario, where the CPU time of a missed goal went.
+    #[serde(default)]
+    pub(super) profiles: BTreeMap<String, Vec<Hot>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Machine {
     /// Seconds since 1970.
-    time: u64,
+    pub(super) time: u64,
     /// What git says of the checkout.
-    revision: String,
-    kernel: String,
-    cpu: String,
-    cpus: usize,
-    repetitions: u32,
-    measured_seconds: f64,
+    pub(super) revision: String,
+    pub(super) kernel: String,
+    pub(super) cpu: String,
+    pub(super) cpus: usize,
+    pub(super) repetitions: u32,
+    pub(super) measured_seconds: f64,
     pub(super) quick: bool,
     /// By peer.
-    versions: BTreeMap<String, String>,
+    pub(super) versions: BTreeMap<String, String>,
 }
 
 /// One measurement of one subject in one repetition.
@@ -129,6 +135,12 @@ impl Report {
     }
 }
 
+/// What a run has written.
+pub(super) fn read(path: &Path) -> anyhow::Result<Report> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not of this benchmark", path.display()))
+}
+
 /// The values of a figure by repetition.
 pub(super) fn values(samples: &[Sample], figure: Figure<'_>) -> BTreeMap<u32, f64> {
     let Figure(scenario, variant, subject, metric) = figure;
@@ -158,7 +170,7 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     }
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
+pub(super) fn said(program: &str, arguments: &[&str]) -> String {
     let output = peer::find(program).and_then(|program| Command::new(program).args(arguments).output().ok());
     output.map_or_else(String::new, |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -71,7 +71,7 @@ pub(super) fn run(bench: &Bench<'_>, report: &mut Report) {
         if repetition % 2 == 1 {
             ways.reverse();
         }
-        for (name, way) in ways {
+        for (name, way) in ways.into_iter().filter(|(_, way)| !bench.alone || *way == Way::Ebpf) {
             for (variant, echo) in [("echo", true), ("listener", false)] {
                 let mut sample = Sample::new("steer", variant, name, repetition);
                 let measured = intercepted(bench, way, echo, &mut sample).map(|()| sample);
@@ -110,7 +110,7 @@ pub(super) fn passthrough(bench: &Bench<'_>, report: &mut Report) {
         if repetition % 2 == 1 {
             subjects.reverse();
         }
-        for subject in subjects {
+        for subject in subjects.into_iter().filter(|subject| !bench.alone || *subject == "weir") {
             let mut sample = Sample::new("tcp", "", subject, repetition);
             let measured = relayed(bench, subject, &mut sample).map(|()| sample);
             report.take(&format!("tcp {subject}"), measured);

@@ -25,6 +25,9 @@ struct Arguments {
     /// Measured in each repetition.
     #[arg(long)]
     seconds: Option<f64>,
+    /// Everything, in less than 40 minutes: three repetitions of two seconds.
+    #[arg(long, conflicts_with_all = ["scenario", "quick"])]
+    all: bool,
     /// Shows in less than three minutes that everything works; the figures mean nothing.
     #[arg(long)]
     quick: bool,
@@ -48,6 +51,13 @@ enum Verb {
         /// Samples of a later one.
         new: PathBuf,
     },
+    /// Writes the figures of a run into the README.
+    Bless {
+        /// Samples of the run.
+        samples: PathBuf,
+        /// The README; it has marks where the figures stand.
+        readme: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -57,6 +67,7 @@ fn main() -> ExitCode {
             print!("{text}");
             true
         }),
+        Some(Verb::Bless { samples, readme }) => bench::bless(samples, readme).map(|()| true),
         None => bench::run(&options(arguments)),
     };
     match works {
@@ -71,8 +82,12 @@ fn main() -> ExitCode {
 }
 
 fn options(arguments: Arguments) -> bench::Options {
-    let Arguments { scenario, peers, reps, seconds, quick, json, part, envoy, .. } = arguments;
-    let (usual_reps, usual_seconds) = if quick { (1, 0.3) } else { (5, 4.0) };
+    let Arguments { scenario, peers, reps, seconds, all, quick, json, part, envoy, .. } = arguments;
+    let (usual_reps, usual_seconds) = match (all, quick) {
+        (true, _) => (3, 2.0),
+        (_, true) => (1, 0.3),
+        _ => (5, 4.0),
+    };
     bench::Options {
         scenarios: if scenario.is_empty() { Scenario::value_variants().to_vec() } else { scenario },
         peers: if peers.is_empty() { Peer::value_variants().to_vec() } else { peers },
