@@ -64,15 +64,39 @@ pub enum Place {
         /// The namespace itself.
         netns: Netns,
     },
+    /// Processes of the pod run, and still it is not to be had.
+    Hidden(Hidden),
+}
+
+/// Why the namespace of a pod that runs cannot be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Hidden {
+    /// The kernel does not show it to this process.
+    #[error(
+        "its network namespace may not be looked for: /proc/PID/ns/net is refused; add SYS_PTRACE to \
+         securityContext.capabilities.add of Weir's container, and see that no AppArmor profile forbids ptrace"
+    )]
+    NotPermitted,
+    /// Whatever runs there shares the node's network: a sandbox that keeps the pod's elsewhere.
+    #[error(
+        "none of its processes is in a network namespace of its own: a sandbox such as a virtual machine has it, \
+         and cannot be captured"
+    )]
+    NoNamespace,
 }
 
 impl Place {
     /// The path, for humans.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Unknown => None,
+            Self::Unknown | Self::Hidden(_) => None,
             Self::At(path) | Self::Open { path, .. } => Some(path),
         }
+    }
+
+    /// True when there is a namespace to be had.
+    fn is_found(&self) -> bool {
+        matches!(self, Self::At(_) | Self::Open { .. })
     }
 
     /// The namespace; `None` when its place is not known.
@@ -81,13 +105,14 @@ impl Place {
             Self::Unknown => Ok(None),
             Self::At(path) => Netns::open(path).map(Some),
             Self::Open { netns, .. } => Ok(Some(netns.clone())),
+            Self::Hidden(why) => Err(NetnsError::Hidden(*why)),
         }
     }
 
     /// True when `netns`, which was opened here, is gone.
     fn has_lost(&self, netns: &Netns) -> bool {
         match self {
-            Self::Unknown => true,
+            Self::Unknown | Self::Hidden(_) => true,
             Self::At(path) => Netns::id_at(path) != Some(netns.id()),
             Self::Open { netns: found, .. } => found.id() != netns.id(),
         }

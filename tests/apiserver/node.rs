@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use gateway_tests::cluster::Cluster;
 use gateway_tests::wait::wait_for;
-use gateway_tests::weir::binary;
+use gateway_tests::weir::{binary, bounded, chart_capabilities};
+use gateway_userspace::ebpf::cgroup::mount_point;
+use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::rights::{rights, take_out};
@@ -28,9 +30,17 @@ struct Node {
 
 impl Node {
     fn start(scene: &Scene) -> Result<Self> {
+        Self::start_bounded(scene, None)
+    }
+
+    /// With these capabilities and no other.
+    fn start_bounded(scene: &Scene, capabilities: Option<&[String]>) -> Result<Self> {
+        let mut words = capabilities.map(bounded).map(Vec::from).unwrap_or_default();
+        words.push(binary().into());
         let state = tempfile::tempdir()?;
         let log = state.path().join("log");
-        let child = Command::new(binary())
+        let child = Command::new(&words[0])
+            .args(&words[1..])
             .args(["node", "--node-name=n1", "--drain-delay=0s", "--access-log=off", "--state-dir"])
             .arg(state.path().join("state"))
             // No pod asks for capture here; what is the machine's own is left alone whatever happens.
@@ -114,4 +124,73 @@ fn each_right_of_a_node_is_needed_and_its_rule_named_when_it_lacks() {
     }
     println!("{cases} rights of a node taken away in turn, each was missed");
     start_over(&scene, &roles);
+}
+
+/// A process of another user in a network namespace of its own, in the cgroup of the pod with this UID.
+struct PodProcess {
+    child: Child,
+    cgroup: PathBuf,
+}
+
+impl PodProcess {
+    fn start(uid: &str) -> Result<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let root = mount_point(&mounts).context("no cgroup2")?;
+        let cgroup = root.join(format!("weir-ring-pod{}", std::process::id())).join(format!("pod{uid}"));
+        std::fs::create_dir_all(&cgroup)?;
+        let script = format!(
+            "echo $$ > {}/cgroup.procs && exec unshare --net setpriv --reuid=65534 --clear-groups sleep 600",
+            cgroup.display()
+        );
+        let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).spawn()?;
+        Ok(Self { child, cgroup })
+    }
+}
+
+impl Drop for PodProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // The kernel takes a moment to see a cgroup empty.
+        let removed = wait_for("the cgroup is empty", SOON, || std::fs::remove_dir(&self.cgroup).ok());
+        if removed.is_ok()
+            && let Some(parent) = self.cgroup.parent()
+        {
+            let _ = std::fs::remove_dir(parent);
+        }
+    }
+}
+
+#[test]
+fn a_node_that_may_not_look_for_pods_says_so_of_each_with_the_capability_that_lacks() {
+    let Some(scene) = Scene::find() else { return };
+    if !geteuid().is_root() {
+        println!("SKIPPED: a process in the cgroup of a pod needs root");
+        return;
+    }
+    set_up(&scene, &scene.node_roles());
+    let uid = scene.object("pod", "cart-1")["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let _process = PodProcess::start(&uid).expect("a process of the pod");
+    let label = ["-n", "weir-shop", "label", "pod", "cart-1", "--overwrite", "weir.dev/capture=enabled"];
+    scene.cluster().kubectl(&label).expect("labelled");
+    let row = |reason: &str| {
+        let report = report(scene.cluster())?;
+        let row = report["status"]["pods"].as_array()?.iter().find(|row| row["name"] == "cart-1")?.clone();
+        (row["reason"] == reason).then_some(row)
+    };
+    let mut capabilities = chart_capabilities();
+    capabilities.retain(|name| name != "SYS_PTRACE");
+    let node = Node::start_bounded(&scene, Some(&capabilities)).expect("a node");
+    let seen = wait_for("the report says which capability lacks", SOON, || row("NotPermitted"));
+    let seen = seen.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", report(scene.cluster()), node.log()));
+    let message = seen["message"].as_str().unwrap_or_default();
+    assert!(message.contains("add SYS_PTRACE to securityContext.capabilities.add"), "{message}");
+    drop(node);
+    // With it, the pod is found: what lacks now is a datapath, of which this machine's cgroups have none.
+    start_over(&scene, &scene.node_roles());
+    let node = Node::start_bounded(&scene, Some(&chart_capabilities())).expect("a node");
+    let found = wait_for("the pod is found", SOON, || row("LoopbackDown").or_else(|| row("KernelRefused")));
+    found.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", report(scene.cluster()), node.log()));
+    let unlabel = ["-n", "weir-shop", "label", "pod", "cart-1", "weir.dev/capture-"];
+    scene.cluster().kubectl(&unlabel).expect("as before");
 }

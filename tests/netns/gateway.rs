@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const LONGEST: Duration = Duration::from_secs(30);
-const URL: &str = "http://10.96.0.10/";
+pub(crate) const URL: &str = "http://10.96.0.10/";
 const SHOP: Service<'_> = Service { name: "shop", address: "10.96.0.10", protocol: "http", annotations: &[] };
 
 /// A stage that serves `shop` from three replicas, with Weir running; `None`, and a line that says why,

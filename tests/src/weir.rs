@@ -32,6 +32,8 @@ pub struct Options {
     pub netns: Option<PathBuf>,
     /// Descriptors that it may have, if not as many as this process.
     pub descriptors: Option<u64>,
+    /// Capabilities that it may have, if not those of this process.
+    pub capabilities: Option<Vec<String>>,
     /// Further arguments of `weir run`.
     pub arguments: Vec<String>,
 }
@@ -46,6 +48,7 @@ impl Options {
             name: "weir".to_owned(),
             netns: None,
             descriptors: None,
+            capabilities: None,
             arguments: Vec::new(),
         }
     }
@@ -84,6 +87,22 @@ pub fn sibling(name: &str) -> PathBuf {
     program(name, None)
 }
 
+/// What stands before a command that may have these capabilities and no other, as in a container.
+pub fn bounded(capabilities: &[String]) -> [OsString; 4] {
+    let kept: String = capabilities.iter().map(|name| format!(",+{}", name.to_lowercase())).collect();
+    let words =
+        ["setpriv".into(), format!("--bounding-set=-all{kept}"), "--inh-caps=-all".into(), "--".into()];
+    words.map(OsString::from)
+}
+
+/// The capabilities that the chart asks for.
+pub fn chart_capabilities() -> Vec<String> {
+    let chart = include_str!("../../deploy/charts/weir/templates/daemonset.yaml");
+    let listed = chart.lines().skip_while(|line| line.trim() != "add:").skip(1);
+    let listed = listed.map(str::trim).take_while(|line| line.starts_with(['#', '-']));
+    listed.filter_map(|line| Some(line.strip_prefix("- ")?.to_owned())).collect()
+}
+
 fn program(name: &str, variable: Option<&str>) -> PathBuf {
     if let Some(path) = variable.and_then(std::env::var_os) {
         return path.into();
@@ -109,6 +128,9 @@ impl Weir {
         }
         if let Some(descriptors) = options.descriptors {
             words.extend(["prlimit".into(), format!("--nofile={descriptors}").into(), "--".into()]);
+        }
+        if let Some(capabilities) = &options.capabilities {
+            words.extend(bounded(capabilities));
         }
         words.push(binary().into());
         let mut command = Command::new(&words[0]);

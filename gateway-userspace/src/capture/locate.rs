@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::kubepods::Kubepods;
-use self::processes::{Found, Processes};
-use super::Place;
+use self::processes::{Found, Look, Processes};
 use super::netns::Netns;
+use super::{Hidden, Place};
 
 /// Before the second look for a pod; doubled from one to the next.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -40,7 +40,7 @@ pub struct NodePaths {
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sighting {
-    /// The pod with this UID is there.
+    /// The pod with this UID is there, be it hidden.
     Found(String, Place),
     /// The pod is nowhere any more.
     Lost(String),
@@ -105,6 +105,8 @@ struct Search {
     kubepods: Option<Kubepods>,
     wanted: BTreeSet<String>,
     found: BTreeMap<String, Found>,
+    /// Wanted ones that run, and why they are not found; told already.
+    hidden: BTreeMap<String, Hidden>,
     sightings: UnboundedSender<Sighting>,
     mark: bool,
     pause: Duration,
@@ -119,6 +121,7 @@ impl Search {
             kubepods,
             wanted: BTreeSet::new(),
             found: BTreeMap::new(),
+            hidden: BTreeMap::new(),
             sightings,
             mark: false,
             pause: FIRST_PAUSE,
@@ -157,6 +160,7 @@ impl Search {
             }
             Order::Forget(uid) => {
                 self.wanted.remove(&uid);
+                self.hidden.remove(&uid);
                 self.found.remove(&uid);
                 self.unwatch(&uid);
                 false
@@ -179,7 +183,10 @@ impl Search {
     fn look(&mut self) {
         if !self.wanted.is_empty() {
             match self.processes.find(&self.wanted) {
-                Ok(found) => found.into_iter().for_each(|(uid, found)| self.note(uid, found)),
+                Ok(Look { found, hidden }) => {
+                    found.into_iter().for_each(|(uid, found)| self.note(uid, found));
+                    hidden.into_iter().for_each(|(uid, why)| self.note_hidden(uid, why));
+                }
                 Err(error) => tracing::warn!(%error, "the node's processes cannot be listed"),
             }
         }
@@ -194,10 +201,20 @@ impl Search {
 
     fn note(&mut self, uid: String, found: Found) {
         self.wanted.remove(&uid);
+        self.hidden.remove(&uid);
         self.unwatch(&uid);
         let place = Place::Open { path: found.path.clone(), netns: found.netns.clone() };
         self.found.insert(uid.clone(), found);
         self.tell(Sighting::Found(uid, place));
+    }
+
+    /// It is looked for again and again: the reason may go away.
+    fn note_hidden(&mut self, uid: String, why: Hidden) {
+        // A container that starts is in the node's namespace for a moment.
+        let may_change = why == Hidden::NoNamespace && self.pause < LAST_PAUSE;
+        if !may_change && self.hidden.insert(uid.clone(), why) != Some(why) {
+            self.tell(Sighting::Found(uid, Place::Hidden(why)));
+        }
     }
 
     /// Pods whose process has ended: found again by another one, or lost.
@@ -214,7 +231,7 @@ impl Search {
         }
         let again = self.processes.find(&gone).unwrap_or_default();
         for uid in gone {
-            match again.get(&uid) {
+            match again.found.get(&uid) {
                 Some(found) => self.note(uid, found.clone()),
                 None => {
                     self.found.remove(&uid);

@@ -32,6 +32,9 @@ pub enum NetnsError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There is one, but not for this process.
+    #[error(transparent)]
+    Hidden(super::Hidden),
     /// The path is a plain file: the namespace that was mounted there is gone, or never was.
     #[error("{0} is no network namespace (is it created yet? `ip netns add` makes one in /run/netns)")]
     NotANamespace(PathBuf),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::netns::{NetnsError, PodAddresses, PodSockets};
 use super::selection::Skip;
-use super::{Pod, PodKey};
+use super::{Hidden, Pod, PodKey};
 use crate::telemetry::record::PodId;
 
 /// Ports of a pod's loopback listeners.
@@ -96,7 +96,8 @@ impl From<NetnsError> for Refusal {
                 Self::NotPermitted(text)
             }
             NetnsError::Open { .. } | NetnsError::NotANamespace(_) => Self::NoNetns(text),
-            NetnsError::Enter(_) => Self::NotPermitted(text),
+            NetnsError::Enter(_) | NetnsError::Hidden(Hidden::NotPermitted) => Self::NotPermitted(text),
+            NetnsError::Hidden(Hidden::NoNamespace) => Self::NoNetns(text),
             NetnsError::LoopbackDown => Self::LoopbackDown(text),
             NetnsError::Listen { .. } | NetnsError::Cookie(_) | NetnsError::Addresses(_) => {
                 Self::Kernel(text)

@@ -27,6 +27,9 @@ const AMBIENT_ANNOTATIONS: [&str; 2] = ["ambient.istio.io/redirection", "kmesh.n
 /// Label of Istio's ambient mode.
 const DATAPLANE_MODE_LABEL: &str = "istio.io/dataplane-mode";
 
+/// What is in the names of RuntimeClasses of sandboxes.
+const SANDBOXES: [&str; 4] = ["kata", "gvisor", "runsc", "firecracker"];
+
 /// What an operator chose for the whole node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SelectionSettings {
@@ -62,6 +65,9 @@ pub enum Skip {
     /// All of its containers have ended for good.
     #[error("it has ended")]
     FinishedPod,
+    /// A kernel of its own makes its connections.
+    #[error("its runtimeClassName is that of a sandbox, whose connections this node's kernel does not make")]
+    SandboxedPod,
 }
 
 impl Skip {
@@ -75,6 +81,7 @@ impl Skip {
             Self::SystemNamespace => "SystemNamespace",
             Self::TerminatingPod => "TerminatingPod",
             Self::FinishedPod => "FinishedPod",
+            Self::SandboxedPod => "SandboxedPod",
         }
     }
 }
@@ -145,6 +152,8 @@ fn obstacle(
         Some(Skip::FinishedPod)
     } else if pod.spec.host_network {
         Some(Skip::HostNetwork)
+    } else if is_sandboxed(pod) {
+        Some(Skip::SandboxedPod)
     } else if system && of_namespace != Some(Wish::Enabled) {
         Some(Skip::SystemNamespace)
     } else if has_sidecar(pod) {
@@ -156,6 +165,14 @@ fn obstacle(
     } else {
         None
     }
+}
+
+/// Virtual machines and gVisor. A RuntimeClass may have any name, but one that costs something beside the
+/// containers is no other way to start a process.
+fn is_sandboxed(pod: &Pod) -> bool {
+    pod.spec.runtime_class_name.as_deref().is_some_and(|name| {
+        !pod.spec.overhead.is_empty() || SANDBOXES.iter().any(|sandbox| name.contains(sandbox))
+    })
 }
 
 fn has_sidecar(pod: &Pod) -> bool {
@@ -222,6 +239,11 @@ mod tests {
     #[test]
     fn a_pod_that_cannot_be_captured_is_left_alone_with_a_reason() {
         let host = |pod: &mut Pod| pod.spec.host_network = true;
+        let kata = |pod: &mut Pod| pod.spec.runtime_class_name = Some("kata-qemu".into());
+        let machine = |pod: &mut Pod| {
+            pod.spec.runtime_class_name = Some("isolated".into());
+            pod.spec.overhead = labels(&[("memory", "160Mi")]);
+        };
         let sidecar = |pod: &mut Pod| pod.spec.containers.push(Container { name: "istio-proxy".into() });
         let native =
             |pod: &mut Pod| pod.spec.init_containers.push(Container { name: "linkerd-proxy".into() });
@@ -234,6 +256,8 @@ mod tests {
         let failed = |pod: &mut Pod| pod.status.phase = PodPhase::Failed;
         let changes = [
             (host as fn(&mut Pod), Skip::HostNetwork),
+            (kata, Skip::SandboxedPod),
+            (machine, Skip::SandboxedPod),
             (sidecar, Skip::SidecarPresent),
             (native, Skip::SidecarPresent),
             (injected, Skip::SidecarPresent),
@@ -249,6 +273,13 @@ mod tests {
             // Nobody hears of pods that nobody asked to capture.
             assert_eq!(select(&pod, &BTreeMap::new(), false, &settings()), Selection::NotAsked);
         }
+    }
+
+    #[test]
+    fn a_runtime_class_that_is_no_sandbox_is_captured() {
+        let mut pod = pod();
+        pod.spec.runtime_class_name = Some("nvidia".into());
+        assert_eq!(asked(&pod), Selection::Capture);
     }
 
     #[test]

@@ -108,10 +108,17 @@ impl Facts {
             [(CAP_BPF, "CAP_BPF"), (CAP_NET_ADMIN, "CAP_NET_ADMIN"), (CAP_PERFMON, "CAP_PERFMON")]
         {
             if !self.may(capability) {
+                // Without it nothing else than the kernel's programs would work.
+                let instead = match capability {
+                    CAP_NET_ADMIN => "",
+                    _ => {
+                        ", or CAP_SYS_ADMIN, which includes it and without which no pod's network namespace is entered"
+                    }
+                };
                 findings.push(finding(
                     "WEIR0105",
                     format!("{name} is missing"),
-                    &format!("run weir as root, or add {name} to its capabilities (securityContext.capabilities.add)"),
+                    &format!("run weir as root, or add {name} to its capabilities (securityContext.capabilities.add){instead}"),
                 ));
             }
         }

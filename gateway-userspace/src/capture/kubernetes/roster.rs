@@ -85,7 +85,7 @@ impl Roster {
         let key = PodKey { namespace: meta.namespace.as_str().into(), name: Arc::from(meta.name.as_str()) };
         // The pod that had the name before is another one.
         let known = self.entries.get(&key).filter(|entry| *entry.pod.uid == *meta.uid);
-        let captured = known.is_some_and(|entry| entry.skip.is_none() && entry.pod.place != Place::Unknown);
+        let captured = known.is_some_and(|entry| entry.skip.is_none() && entry.pod.place.is_found());
         let skip = match select(pod, namespace_labels, captured, &self.settings) {
             Selection::NotAsked => return None,
             Selection::Capture => None,
@@ -191,6 +191,19 @@ mod tests {
         let (events, orders) = roster.compare(&all, &namespaces("disabled"));
         assert_eq!((words(&events), orders), (vec!["-web".into()], vec![Order::Forget("1".into())]));
         assert_eq!(roster.found("1", place()), None);
+    }
+
+    #[test]
+    fn a_pod_that_runs_but_is_hidden_is_said_to_be_and_may_be_found_later() {
+        let mut roster = Roster::new(SelectionSettings::default());
+        let all = pods([pod("1", "")]);
+        roster.compare(&all, &namespaces("enabled"));
+        let hidden = Place::Hidden(crate::capture::Hidden::NotPermitted);
+        let Some(PodEvent::Added(told)) = roster.found("1", hidden) else { panic!("nothing is told") };
+        let why = told.place.open().unwrap_err();
+        assert!(why.to_string().contains("add SYS_PTRACE"), "{why}");
+        assert_eq!(crate::capture::pod_table::Refusal::from(why).reason(), "NotPermitted");
+        assert_eq!(words(&[roster.found("1", place()).unwrap()]), ["+web at /run/netns/web"]);
     }
 
     #[test]

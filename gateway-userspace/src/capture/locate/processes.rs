@@ -10,7 +10,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use super::pod_cgroup::pod_of;
-use crate::capture::netns::{Netns, NetnsId};
+use crate::capture::Hidden;
+use crate::capture::netns::{Netns, NetnsError, NetnsId};
 
 /// Field of `/proc/PID/stat` that says when the process began, counted behind the command's name.
 const START_TIME_FIELD: usize = 19;
@@ -22,6 +23,15 @@ pub struct Found {
     pub path: PathBuf,
     /// The namespace, open.
     pub netns: Netns,
+}
+
+/// What became of a look for pods, by UID.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Those whose namespace is there.
+    pub found: BTreeMap<String, Found>,
+    /// Those that run, and whose namespace is not to be had.
+    pub hidden: BTreeMap<String, Hidden>,
 }
 
 /// The `/proc` of the node.
@@ -41,11 +51,11 @@ impl Processes {
         Self { root: root.to_path_buf(), never: host.into_iter().chain(own).collect() }
     }
 
-    /// The network namespace of each pod of `wanted`, by UID, as far as a process of it is seen.
+    /// The network namespace of each pod of `wanted`, as far as a process of it is seen.
     ///
     /// # Errors
     /// When the processes cannot be listed.
-    pub fn find(&self, wanted: &BTreeSet<String>) -> io::Result<BTreeMap<String, Found>> {
+    pub fn find(&self, wanted: &BTreeSet<String>) -> io::Result<Look> {
         let mut by_pod: BTreeMap<String, Vec<(u64, PathBuf)>> = BTreeMap::new();
         let mut text = String::new();
         for entry in std::fs::read_dir(&self.root)? {
@@ -63,26 +73,44 @@ impl Processes {
                 by_pod.entry(pod).or_default().push((began, directory));
             }
         }
-        let found = by_pod.into_iter().filter_map(|(pod, mut processes)| {
+        let mut look = Look::default();
+        for (pod, mut processes) in by_pod {
             // The oldest one is the sandbox's; a later one may have gone into a namespace of its own.
             processes.sort_unstable();
-            let found = processes.iter().find_map(|(_, directory)| self.netns_of(directory, &pod))?;
-            Some((pod, found))
-        });
-        Ok(found.collect())
+            let mut why = None;
+            let found = processes.iter().find_map(|(_, directory)| {
+                self.netns_of(directory, &pod).map_err(|hidden| why = why.or(hidden)).ok()
+            });
+            match (found, why) {
+                (Some(found), _) => drop(look.found.insert(pod, found)),
+                (None, Some(why)) => drop(look.hidden.insert(pod, why)),
+                (None, None) => {}
+            }
+        }
+        Ok(look)
     }
 
     /// The namespace of the process at `directory`, if it is a process of `pod` and in a namespace that can
     /// be a pod's. A runtime's process that starts a container is in the node's at first.
-    fn netns_of(&self, directory: &Path, pod: &str) -> Option<Found> {
+    fn netns_of(&self, directory: &Path, pod: &str) -> Result<Found, Option<Hidden>> {
         // An open directory stays that of the same process, whatever becomes of the number.
-        let process = File::open(directory).ok()?;
+        let process = File::open(directory).map_err(|_| None)?;
         let held = PathBuf::from(format!("/proc/self/fd/{}", process.as_raw_fd()));
-        let netns = Netns::open(&held.join("ns/net")).ok()?;
+        let netns = Netns::open(&held.join("ns/net")).map_err(|error| match error {
+            NetnsError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some(Hidden::NotPermitted)
+            }
+            _ => None,
+        })?;
         let mut text = String::new();
-        read(&held.join("cgroup"), &mut text).ok()?;
-        let is_pods = pod_of(&text).as_deref() == Some(pod) && !self.never.contains(&netns.id());
-        is_pods.then(|| Found { path: directory.join("ns/net"), netns })
+        read(&held.join("cgroup"), &mut text).map_err(|_| None)?;
+        if pod_of(&text).as_deref() != Some(pod) {
+            return Err(None);
+        }
+        if self.never.contains(&netns.id()) {
+            return Err(Some(Hidden::NoNamespace));
+        }
+        Ok(Found { path: directory.join("ns/net"), netns })
     }
 }
 
@@ -112,7 +140,7 @@ mod tests {
     #[test]
     fn nothing_is_found_of_a_pod_that_has_no_process() {
         let wanted = BTreeSet::from(["0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9".to_owned()]);
-        assert_eq!(Processes::new(Path::new("/proc")).find(&wanted).unwrap(), BTreeMap::new());
+        assert_eq!(Processes::new(Path::new("/proc")).find(&wanted).unwrap(), Look::default());
         assert!(Processes::new(Path::new("/no/such/proc")).find(&wanted).is_err());
     }
 }

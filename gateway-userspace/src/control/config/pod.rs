@@ -49,6 +49,10 @@ pub struct PodSpec {
     pub containers: Vec<Container>,
     /// As `containers`; a sidecar may stand here too.
     pub init_containers: Vec<Container>,
+    /// How it is run, where that is not the node's usual way.
+    pub runtime_class_name: Option<String>,
+    /// What its sandbox takes beside its containers, by resource; empty for the usual one.
+    pub overhead: BTreeMap<String, String>,
 }
 
 /// Container.
