@@ -426,6 +426,8 @@ impl Default for ControllerLimits {
 pub struct ApiLimits {
     /// Least time between two changes from the API server that are told; those between come together.
     pub change_interval: Duration,
+    /// Longest wait of what was known before a restart for the API server to say what has happened since.
+    pub restored_wait: Duration,
     /// One object of the API server, bytes of JSON.
     pub object_bytes_max: usize,
     /// Objects of one page, where the API server cannot stream a list.
@@ -454,6 +456,7 @@ impl Default for ApiLimits {
     fn default() -> Self {
         Self {
             change_interval: Duration::from_millis(5),
+            restored_wait: Duration::from_millis(300),
             object_bytes_max: 8 * 1024 * 1024,
             page_objects: 500,
             watch_duration: Duration::from_secs(10 * 60),

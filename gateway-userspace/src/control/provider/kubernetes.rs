@@ -128,6 +128,7 @@ async fn follow(client: kube::Client, settings: &Settings, (desired, pods, fresh
     if let Some(folder) = &settings.state_dir {
         let file = StateFile::new(folder, &settings.node_name, limits.state_bytes_max);
         restore(&file, &hub).await;
+        tasks.push(spawn_local(tell_restored(Rc::clone(&hub), limits.restored_wait)));
         tasks.push(spawn_local(keep(file, Rc::clone(&hub), limits.state_write_interval)));
     }
     let common = Common {
@@ -202,6 +203,12 @@ async fn restore(file: &StateFile, hub: &RefCell<Hub>) {
             info!("{} is not used: {error}", file.path().display());
         }
     }
+}
+
+/// Ends the patience with an API server that does not say what has happened since the restart.
+async fn tell_restored(hub: Rc<RefCell<Hub>>, wait: Duration) {
+    sleep(wait).await;
+    hub.borrow_mut().tell_restored();
 }
 
 /// Writes what is known, again and again.

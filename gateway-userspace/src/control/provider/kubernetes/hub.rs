@@ -44,6 +44,8 @@ pub(super) struct Hub {
     state: Option<Diagnostic>,
     findings: Option<Arc<[Diagnostic]>>,
     told: bool,
+    /// What is known is from before a restart.
+    restored: bool,
     last_told: Instant,
     waiting: bool,
     wake: Rc<Notify>,
@@ -71,6 +73,7 @@ impl Hub {
             state: None,
             findings: None,
             told: false,
+            restored: false,
             last_told: Instant::now(),
             waiting: false,
             wake: Rc::default(),
@@ -82,7 +85,8 @@ impl Hub {
         }
     }
 
-    /// Takes what was known before a restart, and tells it at once.
+    /// Takes what was known before a restart. It is told with what has happened since, or once the API server is found
+    /// out of reach: endpoints that are gone would come back for a moment.
     pub(super) fn restore(&mut self, saved: Saved, texts: Texts) {
         let Saved { at, set, pods, versions, .. } = saved;
         self.holdings.restore(set, pods, texts);
@@ -90,7 +94,14 @@ impl Hub {
             self.freshness.saved(source, at, self.holdings.count(source));
         }
         self.versions = versions;
-        self.tell();
+        self.restored = true;
+    }
+
+    /// Tells what was known before a restart, if the API server has not said what has happened since.
+    pub(super) fn tell_restored(&mut self) {
+        if self.restored && !self.told {
+            self.tell();
+        }
     }
 
     /// The version up to which a kind is known from before a restart.
@@ -177,6 +188,7 @@ impl Hub {
     pub(super) fn broken(&mut self, source: Source, error: &str, silent: bool, failures: u32) {
         self.freshness.cut(source, silent);
         self.freshness.failed(source, error.to_owned());
+        self.tell_restored();
         if failures < FAILURES_TOLD || self.unreachable.contains_key(&source) {
             return;
         }
@@ -259,7 +271,11 @@ impl Hub {
         if !self.told && self.settled.len() < Source::ALL.len() {
             return;
         }
-        if !self.told || Instant::now() >= self.next_told() {
+        if !self.told && self.restored && !self.waiting {
+            // Watches that go on where they had ended have yet to say what they know.
+            self.last_told = Instant::now();
+        }
+        if (!self.told && !self.restored) || Instant::now() >= self.next_told() {
             self.tell();
         } else if !self.waiting {
             self.waiting = true;

@@ -366,6 +366,29 @@ async fn a_restart_without_the_api_server_serves_what_was_known_and_goes_on_from
 }
 
 #[tokio::test]
+async fn a_restart_does_not_bring_back_endpoints_that_have_gone_since_the_state_was_written() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    server.put("services", service("web", 80));
+    server.put("endpointslices", slice("web-1", &["10.0.0.1"]));
+    let patient = ApiLimits {
+        change_interval: Duration::from_millis(100),
+        restored_wait: Duration::from_secs(60),
+        ..limits()
+    };
+    let mut before = start_with(&server, patient.clone(), Some(folder.path()));
+    first(&mut before).await;
+    eventually("it is written", || folder.path().join("known.jsonl").exists()).await;
+    drop(before);
+    server.put("endpointslices", slice("web-1", &["10.0.0.2"]));
+
+    let mut after = start_with(&server, patient, Some(folder.path()));
+    let state = first(&mut after).await;
+    let slices = format!("{:?}", state.set.endpoint_slices);
+    assert!(slices.contains("10.0.0.2") && !slices.contains("10.0.0.1"), "{slices}");
+}
+
+#[tokio::test]
 async fn a_state_that_cannot_be_written_is_one_finding_and_serving_goes_on() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
