@@ -3,6 +3,7 @@
 mod allowed;
 mod documents;
 mod floors;
+mod licences;
 mod shape;
 mod source;
 
@@ -16,7 +17,7 @@ use source::Source;
 
 /// Check the conventions that a program can check.
 ///
-/// Who may import whom, what a pure file may not touch, file sizes, names, docs, unsafe, tests that sleep.
+/// Who may import whom, what a pure file may not touch, file sizes, names, docs, unsafe, tests that sleep, licences.
 /// Each finding names the file, the line and the rule; ARCHITECTURE.md says why the rules are there.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {}
@@ -103,6 +104,12 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
     }
     report.apply("the codemap names every folder", |findings| documents::codemap(&sources, findings));
     report.apply("what is excepted still needs it", |findings| allowed::still_needed(&sources, findings));
+    let list = sources.iter().find(|source| source.path == licences::LIST);
+    let list = list.with_context(|| format!("{} is not there", licences::LIST))?;
+    let crates = licences::metadata()?;
+    report.apply("what is linked in may be handed on", |findings| {
+        licences::check(&list.text, &crates, findings)
+    });
     report.findings.sort();
     Ok(report)
 }
