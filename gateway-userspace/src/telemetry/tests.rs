@@ -232,6 +232,25 @@ fn every_family_is_there_in_both_formats_with_one_type_each() {
     assert_eq!(families.len(), all);
 }
 
+/// Names that begin as Weir's do, in the alerts of the chart.
+#[test]
+fn every_metric_that_an_alert_of_the_chart_asks_for_exists() {
+    let rules = include_str!("../../../deploy/charts/weir/templates/prometheusrule.yaml");
+    let facts = Facts { api_age: Some(Duration::ZERO), ..Facts::default() };
+    let text = telemetry(&Limits::default()).metrics(&facts, Format::OpenMetrics, Instant::now());
+    let controller = include_str!("../controller/meters.rs");
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let mut asked = 0;
+    for name in words.filter(|word| word.starts_with("weir_") || word.starts_with("http_")) {
+        let family = name.trim_end_matches("_total");
+        let there =
+            text.contains(&format!("# TYPE {family} ")) || controller.contains(&format!("\"{family}\""));
+        assert!(there, "there is no metric {name}");
+        asked += 1;
+    }
+    assert!(asked > 5);
+}
+
 #[tokio::test]
 async fn a_record_reaches_the_log_and_the_memory_of_recent_requests() {
     let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use super::{Bench, output};
 use crate::{command, go, workspace};
 
 /// Kinds of others, whose schemas Kubernetes does not have.
-const FOREIGN: &str = "GatewayClass,PodMonitor";
+const FOREIGN: &str = "GatewayClass,PodMonitor,PrometheusRule";
 const PREFIX: &str = "#/definitions/";
 
 pub(super) fn conform(bench: &Bench) -> anyhow::Result<()> {
