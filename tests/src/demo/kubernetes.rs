@@ -12,6 +12,7 @@ mod upgrade;
 mod usage;
 mod weir;
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -36,6 +37,8 @@ struct Play {
     cluster: Cluster,
     helm: Helm,
     nodes: Vec<String>,
+    /// Scenes begun.
+    scenes: Cell<u32>,
     /// Promises that were not kept.
     broken: Vec<String>,
 }
@@ -64,7 +67,7 @@ pub fn run(cluster: Cluster, effort: &Effort) -> Result<()> {
     let helm = Helm::new(&cluster);
     let nodes = cluster.nodes()?;
     ensure!(nodes.len() >= 2, "the demo wants two nodes, and there are {}", nodes.len());
-    let mut play = Play { cluster, helm, nodes, broken: Vec::new() };
+    let mut play = Play { cluster, helm, nodes, scenes: Cell::new(0), broken: Vec::new() };
     let played = play.scenes(effort);
     if played.is_err() {
         play.show_weir();
@@ -93,6 +96,12 @@ impl Play {
             tell::seen(&format!("(this scene took {:.1} s)", begun.elapsed().as_secs_f64()));
         }
         install::uninstall(self)
+    }
+
+    /// Begins the next one.
+    fn scene(&self, title: &str) {
+        self.scenes.set(self.scenes.get() + 1);
+        tell::scene(self.scenes.get(), title);
     }
 
     /// Notes a promise that was not kept.

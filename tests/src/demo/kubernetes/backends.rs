@@ -8,7 +8,7 @@ use crate::interrupt;
 
 /// Rolling updates of pods that know nothing of draining.
 pub(super) fn rollouts(play: &mut Play, count: u32) -> Result<()> {
-    tell::scene(4, &format!("{count} rolling updates of the backend, under load"));
+    play.scene(&format!("{count} rolling updates of the backend, under load"));
     let through = play.loads("shop")?;
     let beside = play.loads("apart")?;
     for round in 1..=count {
@@ -19,7 +19,7 @@ pub(super) fn rollouts(play: &mut Play, count: u32) -> Result<()> {
     }
     let failed = end(through, "through Weir")?;
     let without = end(beside, "without Weir")?;
-    tell::seen(&format!("failed through Weir: {failed}; without it: {without}"));
+    tell::seen(&format!("failed through Weir: {failed} (bar 0); without it: {without}"));
     play.promise(failed == 0, &format!("no call fails in {count} rolling updates, and {failed} did"));
     Ok(())
 }

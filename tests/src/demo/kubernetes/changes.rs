@@ -38,10 +38,8 @@ struct Followed {
 
 pub(super) fn follow(play: &mut Play, effort: &Effort) -> Result<()> {
     let Effort { changes, services, endpoints, .. } = *effort;
-    tell::scene(
-        8,
-        &format!("{changes} changes of endpoints, {services} Services with {endpoints} endpoints"),
-    );
+    let title = format!("{changes} changes of endpoints, {services} Services with {endpoints} endpoints");
+    play.scene(&title);
     maker::make(play)?;
     fill(play, services, endpoints)?;
     let carts = play.cluster.get(&["--namespace", "shop", "pods", "--selector=app=cart"])?;

@@ -11,7 +11,7 @@ use crate::wait::wait_for;
 
 /// A shop, with clients on both nodes, in a cluster that knows nothing of Weir.
 pub(super) fn before(play: &Play) -> Result<()> {
-    tell::scene(1, "A shop in a cluster of two nodes");
+    play.scene("A shop in a cluster of two nodes");
     play.cluster.apply_gateway_api()?;
     play.cluster.apply(include_str!("../../../../deploy/demo-kubernetes/shop.yaml"))?;
     for node in &play.nodes {
@@ -30,7 +30,7 @@ pub(super) fn before(play: &Play) -> Result<()> {
 }
 
 pub(super) fn install(play: &Play) -> Result<()> {
-    tell::scene(2, "helm install");
+    play.scene("helm install");
     tell::command("helm install weir deploy/charts/weir --namespace weir-system --create-namespace --wait");
     let begun = Instant::now();
     play.helm.install(&[])?;
@@ -46,7 +46,7 @@ pub(super) fn install(play: &Play) -> Result<()> {
 }
 
 pub(super) fn captured(play: &mut Play) -> Result<()> {
-    tell::scene(3, "A namespace is captured; none of its pods is restarted");
+    play.scene("A namespace is captured; none of its pods is restarted");
     tell::command("kubectl label namespace shop weir.dev/capture=enabled");
     let begun = Instant::now();
     play.cluster.kubectl(&["label", "namespace", "shop", "weir.dev/capture=enabled"])?;
@@ -77,7 +77,7 @@ pub(super) fn captured(play: &mut Play) -> Result<()> {
 
 /// Under load: the clients go on through kube-proxy.
 pub(super) fn uninstall(play: &mut Play) -> Result<()> {
-    tell::scene(10, "helm uninstall, under load");
+    play.scene("helm uninstall, under load");
     tell::command("helm uninstall weir --namespace weir-system");
     let loads = play.loads("shop")?;
     play.helm.uninstall()?;

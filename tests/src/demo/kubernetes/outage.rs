@@ -28,7 +28,7 @@ struct Replica {
 }
 
 pub(super) fn away(play: &mut Play, long: Duration) -> Result<()> {
-    tell::scene(9, &format!("The API server stops for {} s, and replicas die, under load", long.as_secs()));
+    play.scene(&format!("The API server stops for {} s, and replicas die, under load", long.as_secs()));
     let replicas = replicas(play, if long > SHORT { 4 } else { 2 })?;
     let loads = play.loads("shop")?;
     let audit = AuditLog::find();

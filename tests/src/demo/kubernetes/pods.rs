@@ -29,7 +29,7 @@ struct First {
 }
 
 pub(super) fn come_and_go(play: &mut Play, count: u32) -> Result<()> {
-    tell::scene(7, &format!("{count} pods are created, call as their first act, and are deleted"));
+    play.scene(&format!("{count} pods are created, call as their first act, and are deleted"));
     maker::make(play)?;
     let cart = play.cluster.get(&["--namespace", "shop", "service", "cart"])?;
     let address = cart["spec"]["clusterIP"].as_str().context("the Service has an address")?.to_owned();

@@ -19,7 +19,7 @@ const ENDLESS: &str = "--websockets 5 --grpc 5 --lifetime-ms 3600000";
 const GRACE: &str = "node.terminationGracePeriodSeconds=30";
 
 pub(super) fn upgraded(play: &mut Play) -> Result<()> {
-    tell::scene(6, "The DaemonSet is upgraded, under load and with streams held");
+    play.scene("The DaemonSet is upgraded, under load and with streams held");
     // What ends in the upgrade is what this one starts.
     play.helm.install(&[GRACE])?;
     play.cluster.rolled_out(NAMESPACE, "daemonset/weir", PATIENCE)?;
@@ -77,7 +77,7 @@ fn say(play: &mut Play, took: Duration, failed: u64, kept: &Kept, held: &Kept) -
     };
     let seconds = took.as_secs_f64();
     tell::seen(&format!(
-        "upgraded in {seconds:.1} s: {failed} failed calls; {} of the streams ({}) cut within the drain time{}",
+        "upgraded in {seconds:.1} s: {failed} failed calls (bar 0); {} of the streams ({}) cut within the drain time (bar 0){}",
         kept.breaks(),
         counts(kept),
         why(kept)

@@ -1,4 +1,4 @@
-//! Scenes: a node's Weir is killed, and all of them are replaced.
+//! Scene: a node's Weir is killed.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::wait::wait_for;
 const BACK_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn killed(play: &mut Play) -> Result<()> {
-    tell::scene(5, "A node's Weir is killed (SIGKILL), under load");
+    play.scene("A node's Weir is killed (SIGKILL), under load");
     let loads = play.loads("shop")?;
     let node = play.nodes[1].clone();
     play.cluster.on_node(&node, &["pkill", "-KILL", "-f", "^/usr/bin/weir node"])?;
@@ -23,11 +23,18 @@ pub(super) fn killed(play: &mut Play) -> Result<()> {
     })?;
     let back = begun.elapsed();
     play.cluster.rolled_out(crate::cluster::NAMESPACE, "daemonset/weir", PATIENCE)?;
-    let refused: u64 =
-        loads[1].counts()?.why.iter().filter(|(why, _)| why.contains("refused")).map(|(_, n)| n).sum();
+    let why = loads[1].counts()?.why;
+    let of = |error: &str| -> u64 { why.iter().filter(|(why, _)| why.contains(error)).map(|(_, n)| n).sum() };
+    // Who comes back must not know of pods that are gone, however old what it reads from the disk is.
+    let (refused, lost) = (of("refused"), of("no route to host"));
     end(loads, "while it was away")?;
-    tell::seen(&format!("connects refused: {refused}; routed again after {:.1} s", back.as_secs_f64()));
+    tell::seen(&format!(
+        "connects refused: {refused} (bar 0), sent to pods that are gone: {lost} (bar 0); routed again after {:.1} s (bar {} s)",
+        back.as_secs_f64(),
+        BACK_WITHIN.as_secs()
+    ));
     play.promise(refused == 0, &format!("no connect is refused, and {refused} were"));
+    play.promise(lost == 0, &format!("no connect goes to a pod that is gone, and {lost} did"));
     play.promise(back < BACK_WITHIN, &format!("routed again within 2 s, not {:.1}", back.as_secs_f64()));
     Ok(())
 }
