@@ -243,8 +243,7 @@ fn from_pod(question: &Question, world: &World<'_>) -> Explanation {
 fn from_outside(question: &Question, world: &World<'_>) -> Explanation {
     let mut explanation = Explanation::begin(question);
     let Some(listener) = gateway_listener(question, world.snapshot) else {
-        let mut ports: Vec<String> =
-            world.snapshot.listeners.iter().map(|l| l.address.port().to_string()).collect();
+        let mut ports: Vec<String> = world.snapshot.listeners.iter().map(|l| l.port.to_string()).collect();
         ports.dedup();
         let open = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
         explanation.answer = AnswerView::would(format!(
@@ -266,9 +265,12 @@ fn from_outside(question: &Question, world: &World<'_>) -> Explanation {
 /// The listener on the port that was asked for; on the very address, if the URL names one that is
 /// bound.
 fn gateway_listener<'a>(question: &Question, snapshot: &'a Snapshot) -> Option<&'a Arc<Listener>> {
-    let same_port = |listener: &&Arc<Listener>| listener.address.port() == question.port;
+    let same_port = |listener: &&Arc<Listener>| listener.port == question.port;
     let exact = question.address();
-    let bound = snapshot.listeners.iter().find(|listener| Some(listener.address) == exact);
+    let bound = snapshot
+        .listeners
+        .iter()
+        .find(|listener| Some(SocketAddr::new(listener.address.ip(), listener.port)) == exact);
     bound.or_else(|| snapshot.listeners.iter().find(same_port))
 }
 

@@ -1,5 +1,6 @@
 //! Pure: every limit of Weir, with its unit and default, in one place.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Regular expressions that are remembered so that routes share them, before all are forgotten.
@@ -30,6 +31,10 @@ pub const NODE_REPORT_REFRESH: Duration = Duration::from_secs(10 * 60);
 
 /// Pods that a node's report names.
 pub const NODE_REPORT_PODS_MAX: usize = 1024;
+
+/// Ports of a node's pod that Gateways' ports are opened at, one for each. Below those that connections
+/// get, above those that are given out for names.
+pub const GATEWAY_TARGET_PORTS: RangeInclusive<u16> = 20_000..=29_999;
 
 /// Interim answers (1xx) of endpoints to one request.
 pub const INTERIM_ANSWERS_MAX: u32 = 16;

@@ -126,6 +126,7 @@ fn publish(store: &SnapshotStore, setup: &Setup, gateway: SocketAddr) -> Arc<Lis
     let cluster = cluster(&setup.endpoints);
     let listener = Arc::new(Listener {
         address: gateway,
+        port: gateway.port(),
         name: "demo/front/http".into(),
         kind: ListenerKind::Http(router(&cluster, &setup.paths)),
     });

@@ -238,7 +238,8 @@ mod tests {
     fn serving() -> (SocketAddr, Arc<Mutex<Ports>>) {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let kind = ListenerKind::Tcp(WeightedBackends::default());
-        let listener = Arc::new(Listener { address, name: "shop/edge/tcp".into(), kind });
+        let listener =
+            Arc::new(Listener { address, port: address.port(), name: "shop/edge/tcp".into(), kind });
         let mut ports = Ports::new(2, Inherited::new());
         assert_eq!(ports.compare(&[listener]).len(), 1);
         (address, Arc::new(Mutex::new(ports)))

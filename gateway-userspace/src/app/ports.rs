@@ -187,6 +187,7 @@ mod tests {
     fn listener(address: SocketAddr) -> Arc<Listener> {
         Arc::new(Listener {
             address,
+            port: address.port(),
             name: "shop/edge/http".into(),
             kind: ListenerKind::Tcp(WeightedBackends::default()),
         })

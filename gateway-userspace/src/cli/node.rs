@@ -99,12 +99,14 @@ fn resolve(args: NodeArgs) -> Result<Settings, Failure> {
         state_dir: args.state_dir.clone(),
         drain_delay: args.drain_delay,
     };
+    let mut settings = args.serve.settings(Source::Node(Box::new(node)));
+    settings.place.behind_services = true;
     Ok(Settings {
         admin_socket: admin_socket.unwrap_or_else(|| args.state_dir.join(ADMIN_SOCKET)),
         takeover: true,
         // A process that ends takes all of its container with it.
         holder: std::process::id() != 1,
-        ..args.serve.settings(Source::Node(Box::new(node)))
+        ..settings
     })
 }
 

@@ -56,6 +56,7 @@ impl From<PlaceArgs> for Place {
             node: name(args.node_name),
             zone: name(args.zone),
             own_addresses: own.map(|ip| ip.to_canonical()).collect(),
+            behind_services: false,
             allowed: args.allow_endpoints.into_iter().flat_map(|list| list.0).collect(),
         }
     }

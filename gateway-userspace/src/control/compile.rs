@@ -34,6 +34,7 @@ mod route_table;
 mod rule;
 mod service_routes;
 mod spoken;
+mod target_port;
 mod value_match;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,7 +179,7 @@ impl Compiler {
         if everything {
             self.forget();
             differences = Differences::between(&self.set, set);
-            let (classes, findings) = self.gateways.read(set);
+            let (classes, findings) = self.gateways.read(set, self.interned.place());
             self.report.gateway_classes = classes;
             self.report.diagnostics.set(Finder::Gateways, &findings);
         }

@@ -145,6 +145,9 @@ pub struct ListenerStatus {
     pub name: String,
     /// Port, for humans.
     pub port: u16,
+    /// The port that a node opens for it.
+    #[serde(skip)]
+    pub bound_port: u16,
     /// `group/kind` of routes that may attach.
     pub supported_kinds: Vec<SupportedKind>,
     /// Routes that are attached.

@@ -1,6 +1,6 @@
 //! Pure: how a Gateway is reached: its Service, the addresses of it, and why it has none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
@@ -124,12 +124,12 @@ impl Exposed<'_> {
         service_name(&self.gateway.metadata.name, &self.gateway.spec.gateway_class_name)
     }
 
-    /// Ports of listeners that are open, each once.
-    pub fn ports(&self) -> BTreeSet<u16> {
+    /// Ports of listeners that are open, each once, and where nodes open them.
+    pub fn ports(&self) -> BTreeMap<u16, u16> {
         let is_open = |listener: &crate::control::report::ListenerStatus| {
             listener.conditions.iter().any(|c| c.kind == "Accepted" && c.status)
         };
-        self.status.listeners.iter().filter(|l| is_open(l)).map(|l| l.port).collect()
+        self.status.listeners.iter().filter(|l| is_open(l)).map(|l| (l.port, l.bound_port)).collect()
     }
 
     /// The Service to be applied. `None` while it has no port that is open: what is there then stays, for
@@ -241,11 +241,11 @@ impl Exposed<'_> {
     }
 }
 
-fn port(port: u16) -> Value {
+fn port((port, target): (u16, u16)) -> Value {
     json!({
         "name": format!("http-{port}"),
         "port": port,
-        "targetPort": port,
+        "targetPort": target,
         "protocol": "TCP",
         "appProtocol": "http",
     })

@@ -15,6 +15,7 @@ use super::plan::{Facts, Target, Wanted, Write, content};
 use super::schedule::{Pace, Schedule};
 use super::seen::{Event, Known, Source};
 use super::write::{WriteError, Writer, Written};
+use crate::control::compile::Place;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Kind, ObjectId};
 use crate::control::provider::Desired;
@@ -59,8 +60,10 @@ impl Leading {
             retry: limits.write_retry,
             retry_max: limits.write_retry_max,
         };
+        let mut control = Control::new(Arc::default(), Box::new(NoKernel), &around.limits);
+        control.set_place(Place { behind_services: true, ..Place::default() });
         Self {
-            control: Control::new(Arc::default(), Box::new(NoKernel), &around.limits),
+            control,
             schedule: Schedule::new(pace, Target::rank, Instant::now()),
             current: Desired::default(),
             wanted: Wanted::default(),

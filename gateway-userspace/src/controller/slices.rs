@@ -78,8 +78,8 @@ pub fn changes(exposed: &Exposed<'_>, there: &BTreeMap<&str, &Value>, pods: &[No
     changes
 }
 
-fn port(port: u16) -> Value {
-    json!({ "name": format!("http-{port}"), "port": port, "protocol": "TCP", "appProtocol": "http" })
+fn port((port, target): (u16, u16)) -> Value {
+    json!({ "name": format!("http-{port}"), "port": target, "protocol": "TCP", "appProtocol": "http" })
 }
 
 /// By pod UID.

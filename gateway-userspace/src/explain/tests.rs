@@ -113,6 +113,7 @@ impl Shop {
             Section { hostname: Some("shop.example.com".into()), entries: vec![entry(to_https, "/", None)] };
         let listener = Listener {
             address: SocketAddr::from(([0, 0, 0, 0], 8000)),
+            port: 8000,
             name: "edge/web/http".into(),
             kind: ListenerKind::Http(Router::new(vec![section])),
         };

@@ -170,7 +170,8 @@ impl World {
     fn gateway(&self, kind: ListenerKind, clusters: Vec<Arc<Cluster>>) -> SocketAddr {
         let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = socket.local_addr().unwrap();
-        let listener = Arc::new(Listener { address, name: "infra/gw/http".into(), kind });
+        let listener =
+            Arc::new(Listener { address, port: address.port(), name: "infra/gw/http".into(), kind });
         self.publish_with(vec![], vec![Arc::clone(&listener)], clusters);
         self.worker.send(WorkerCommand::AddGateway { listener, sockets: vec![socket] }).unwrap();
         address

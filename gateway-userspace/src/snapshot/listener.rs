@@ -12,6 +12,8 @@ use super::router::{Router, WeightedBackends};
 pub struct Listener {
     /// Where to listen. Unspecified address unless the Gateway names one.
     pub address: SocketAddr,
+    /// The port of the Gateway: that of `address`, unless a Service in front of it has another.
+    pub port: u16,
     /// `namespace/gateway/listener` of the first one, for humans.
     pub name: Arc<str>,
     /// What is served there.

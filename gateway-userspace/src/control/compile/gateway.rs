@@ -12,13 +12,16 @@ use super::conditions::Subject;
 use super::host_claims::HostClaims;
 use super::hostname;
 use super::listener_claims::{Claims, Refusal, conflict};
+use super::place::Place;
 use super::precedence::rank;
+use super::target_port::TargetPorts;
 use crate::control::config::gateway::{FromNamespaces, Gateway, Listener as ListenerSpec, ParametersRef};
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Kind, ResourceSet};
 use crate::control::config::route::GATEWAY_GROUP;
 use crate::control::diagnostic::{Code, Diagnostic};
 use crate::control::report::{CONTROLLER_NAME, ClassStatus};
+use crate::limits::GATEWAY_TARGET_PORTS;
 use crate::snapshot::listener::{Listener, ListenerKind};
 use crate::snapshot::router::Router;
 
@@ -42,6 +45,8 @@ pub(super) struct GatewayState {
 #[derive(Debug)]
 pub(super) struct ListenerState {
     pub(super) spec: ListenerSpec,
+    /// The port to bind.
+    pub(super) bound_port: u16,
     /// Lower case; `None` for every host.
     pub(super) hostname: Option<String>,
     /// Kinds of routes that may attach.
@@ -76,6 +81,7 @@ impl ListenerState {
 /// Classes of ours with their statuses, and their Gateways from the oldest to the youngest.
 pub(super) fn read(
     set: &ResourceSet,
+    place: &Place,
     findings: &mut Vec<Diagnostic>,
 ) -> (Vec<ClassStatus>, Vec<GatewayState>) {
     let mut classes = Vec::new();
@@ -100,6 +106,7 @@ pub(super) fn read(
     let mut entries: Vec<_> = set.gateways.iter().collect();
     entries.sort_by_cached_key(|(_, entry)| rank(&entry.object.metadata));
     let mut claims = Claims::default();
+    let mut targets = place.behind_services.then(TargetPorts::default);
     let mut gateways = Vec::new();
     for (key, entry) in entries {
         let gateway = &*entry.object;
@@ -115,7 +122,8 @@ pub(super) fn read(
             continue;
         }
         let class_refused = refused_classes.contains(&class.as_str());
-        gateways.push(state(key, gateway, subject, class_refused, &mut claims, findings));
+        let ports = Ports { claims: &mut claims, targets: targets.as_mut() };
+        gateways.push(state(key, gateway, subject, class_refused, ports, findings));
     }
     (classes, gateways)
 }
@@ -137,16 +145,40 @@ fn refused(subject: &Subject, refusal: &Refusal, field: &str) -> Diagnostic {
     subject.error(Code::GatewayRefused).field(field).message(&*refusal.message).fix(&*refusal.fix)
 }
 
+/// Who has which port.
+struct Ports<'a> {
+    claims: &'a mut Claims,
+    /// Where Gateways are reached through Services.
+    targets: Option<&'a mut TargetPorts>,
+}
+
+impl Ports<'_> {
+    /// The port to bind for a Gateway's port.
+    fn bound(&mut self, gateway: &ObjectKey, port: u16) -> Result<u16, Refusal> {
+        let Some(targets) = &mut self.targets else { return Ok(port) };
+        targets.take(gateway, port).ok_or_else(|| {
+            let count = GATEWAY_TARGET_PORTS.len();
+            let message = format!("Gateways that are older have all {count} ports of a node");
+            Refusal::new("PortUnavailable", message, "remove Gateways, or ports of them")
+        })
+    }
+}
+
 fn state(
     key: &ObjectKey,
     gateway: &Gateway,
     subject: Subject,
     class_refused: bool,
-    claims: &mut Claims,
+    mut ports: Ports<'_>,
     findings: &mut Vec<Diagnostic>,
 ) -> GatewayState {
     let spec = &gateway.spec;
-    let (addresses, mut refusal) = addresses(gateway, &subject, findings);
+    let (mut addresses, mut refusal) = addresses(gateway, &subject, findings);
+    let named_addresses = !spec.addresses.is_empty() && ports.targets.is_none();
+    if ports.targets.is_some() {
+        // The Service has them.
+        addresses = vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    }
     if class_refused {
         refusal =
             Some(Refusal::new("InvalidParameters", "its GatewayClass is not accepted", "correct that class"));
@@ -160,9 +192,14 @@ fn state(
     let mut listeners = Vec::with_capacity(spec.listeners.len());
     for (index, listener) in spec.listeners.iter().enumerate() {
         let mut state = listener_state(listener, conflict(&spec.listeners, index));
+        match ports.bound(key, listener.port) {
+            Ok(port) => state.bound_port = port,
+            Err(refusal) => state.refusal = state.refusal.or(Some(refusal)),
+        }
         if refusal.is_none() && state.refusal.is_none() {
             let name = format!("{key}/{}", listener.name);
-            state.refusal = claims.take(&addresses, listener.port, state.hostname.as_deref(), &name).err();
+            let host = state.hostname.as_deref();
+            state.refusal = ports.claims.take(&addresses, state.bound_port, host, &name).err();
         }
         if let Some(refusal) = &state.refusal {
             findings.push(refused(&subject, refusal, &format!("spec.listeners[{index}]")));
@@ -178,7 +215,6 @@ fn state(
         }
         listeners.push(state);
     }
-    let named_addresses = !spec.addresses.is_empty();
     GatewayState { key: key.clone(), subject, refusal, addresses, named_addresses, listeners }
 }
 
@@ -270,6 +306,7 @@ fn listener_state(listener: &ListenerSpec, conflict: Option<Refusal>) -> Listene
     }
     ListenerState {
         spec: listener.clone(),
+        bound_port: listener.port,
         hostname: hostname::normal(listener.hostname.as_deref()),
         kinds,
         bad_kinds,
@@ -281,26 +318,27 @@ fn listener_state(listener: &ListenerSpec, conflict: Option<Refusal>) -> Listene
 
 impl GatewayState {
     fn socket_addresses(&self, listener: &ListenerState) -> impl Iterator<Item = SocketAddr> {
-        let port = listener.spec.port;
+        let port = listener.bound_port;
         self.addresses.iter().map(move |ip| SocketAddr::new(*ip, port))
     }
 }
 
 /// What is to be opened, without routes. Listeners that share an address and port become sections of one.
 pub(super) fn open(gateways: &[GatewayState]) -> BTreeMap<SocketAddr, Arc<Listener>> {
-    let mut open: BTreeMap<SocketAddr, (Arc<str>, Vec<_>)> = BTreeMap::new();
+    let mut open: BTreeMap<SocketAddr, (Arc<str>, u16, Vec<_>)> = BTreeMap::new();
     for gateway in gateways.iter().filter(|g| g.refusal.is_none()) {
         for listener in gateway.listeners.iter().filter(|l| l.refusal.is_none()) {
             let name: Arc<str> = format!("{}/{}", gateway.key, listener.spec.name).into();
             for address in gateway.socket_addresses(listener) {
-                let (_, sections) = open.entry(address).or_insert_with(|| (Arc::clone(&name), Vec::new()));
+                let new = || (Arc::clone(&name), listener.spec.port, Vec::new());
+                let (_, _, sections) = open.entry(address).or_insert_with(new);
                 sections.push(listener.hostname.as_deref().map(Into::into));
             }
         }
     }
-    let listener = |(address, (name, sections))| {
+    let listener = |(address, (name, port, sections))| {
         let kind = ListenerKind::Http(Router::of_hostnames(sections));
-        (address, Arc::new(Listener { address, name, kind }))
+        (address, Arc::new(Listener { address, port, name, kind }))
     };
     open.into_iter().map(listener).collect()
 }

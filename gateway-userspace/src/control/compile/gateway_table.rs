@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::gateway::{self, GatewayState, ListenerState};
 use super::interned::Interned;
+use super::place::Place;
 use super::route_table::Batch;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Kind, ObjectId, ResourceSet};
@@ -33,9 +34,9 @@ pub(super) struct GatewayTable {
 
 impl GatewayTable {
     /// Reads all Gateways, without routes; gives the statuses of classes, and findings.
-    pub(super) fn read(&mut self, set: &ResourceSet) -> (Vec<ClassStatus>, Vec<Diagnostic>) {
+    pub(super) fn read(&mut self, set: &ResourceSet, place: &Place) -> (Vec<ClassStatus>, Vec<Diagnostic>) {
         let mut findings = Vec::new();
-        let (classes, states) = gateway::read(set, &mut findings);
+        let (classes, states) = gateway::read(set, place, &mut findings);
         self.by_key = states.iter().enumerate().map(|(index, g)| (g.key.clone(), index)).collect();
         self.open = gateway::open(&states);
         self.states = states;
@@ -86,13 +87,13 @@ impl GatewayTable {
             return;
         }
         let hostname = listener.hostname.as_deref();
-        for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, listener.spec.port)) {
+        for address in addresses.into_iter().map(|ip| SocketAddr::new(ip, listener.bound_port)) {
             let Some(open) = self.open.get_mut(&address) else { continue };
             let ListenerKind::Http(router) = &open.kind else { continue };
             let mut router = router.clone();
             router.change(hostname, &batch.removed, &batch.added);
-            let name = Arc::clone(&open.name);
-            *open = Arc::new(Listener { address, name, kind: ListenerKind::Http(router) });
+            let (name, port) = (Arc::clone(&open.name), open.port);
+            *open = Arc::new(Listener { address, port, name, kind: ListenerKind::Http(router) });
         }
     }
 

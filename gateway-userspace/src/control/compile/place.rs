@@ -19,6 +19,9 @@ pub struct Place {
     /// Addresses of the node and of the gateway itself. What listens there is not for those who write
     /// EndpointSlices to an API server.
     pub own_addresses: BTreeSet<IpAddr>,
+    /// Gateways are reached through Services of their own: their ports are opened at target ports, and
+    /// addresses that they ask for are not this host's.
+    pub behind_services: bool,
     /// Networks whose addresses may be endpoints whatever else they are: the operator's word.
     pub allowed: Vec<IpNet>,
 }

@@ -2,6 +2,7 @@
 //! change, `UPDATE_GOLDEN=1 cargo test -p gateway-userspace golden` writes them anew, to be reviewed.
 
 mod endpoints;
+mod gateways;
 mod incremental;
 mod mutation;
 mod sequence;

@@ -21,6 +21,7 @@ fn listener(port: u16, accepted: bool) -> ListenerStatus {
     ListenerStatus {
         name: format!("l{port}"),
         port,
+        bound_port: 20_000 + port,
         supported_kinds: Vec::new(),
         attached_routes: 0,
         conditions: vec![condition],

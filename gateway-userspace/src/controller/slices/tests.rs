@@ -25,6 +25,7 @@ fn status() -> GatewayStatus {
     let listener = ListenerStatus {
         name: "http".into(),
         port: 80,
+        bound_port: 20_080,
         supported_kinds: Vec::new(),
         attached_routes: 0,
         conditions: vec![accepted],
@@ -87,7 +88,10 @@ fn each_family_has_slices_of_its_own_with_the_ports_of_the_listeners() {
     let (slices, _) = after(&BTreeMap::new(), &pods);
     assert_eq!(slices.keys().collect::<Vec<_>>(), ["web-weir-v4-0", "web-weir-v6-0"]);
     let v4 = &slices["web-weir-v4-0"];
-    assert_eq!((v4["ports"][0]["port"].as_u64(), v4["endpoints"].as_array().unwrap().len()), (Some(80), 2));
+    assert_eq!(
+        (v4["ports"][0]["port"].as_u64(), v4["endpoints"].as_array().unwrap().len()),
+        (Some(20_080), 2)
+    );
     assert_eq!(slices["web-weir-v6-0"]["endpoints"][0]["addresses"][0], "fd00::1");
     assert_eq!(v4["metadata"]["labels"][SERVICE_NAME_LABEL], "web-weir");
     assert_eq!(after(&slices, &pods).1, 0, "the same is not written again");

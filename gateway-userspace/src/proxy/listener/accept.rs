@@ -136,7 +136,12 @@ impl Listening {
 
     fn destination(&self, proxy: &Proxy, peer: SocketAddr) -> Result<SocketAddr, Reason> {
         match &self.ingress {
-            Ingress::Gateway(address) => Ok(*address),
+            Ingress::Gateway(address) => {
+                // As its clients know it, whatever port a Service in front of it has made of that.
+                let view = proxy.views.get();
+                let port = view.listener(address).map_or(address.port(), |listener| listener.port);
+                Ok(SocketAddr::new(address.ip(), port))
+            }
             Ingress::Pod(pod) => {
                 let dialled = proxy.destinations.take(pod.netns_cookie, peer, self.local);
                 let dialled = dialled.ok_or(Reason::SelfCall)?;

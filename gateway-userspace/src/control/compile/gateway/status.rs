@@ -86,6 +86,7 @@ fn listener_status(gateway: &GatewayState, listener: &ListenerState, closed: Opt
     ListenerStatus {
         name: listener.spec.name.clone(),
         port: listener.spec.port,
+        bound_port: listener.bound_port,
         supported_kinds: listener.kinds.iter().map(supported).collect(),
         attached_routes: listener.attached,
         conditions: conditions(gateway, listener, closed),
