@@ -6,6 +6,7 @@
 pub mod follow;
 pub mod handover;
 pub mod holder;
+mod installation;
 pub mod kernel;
 pub mod memory;
 pub mod node;
@@ -423,6 +424,9 @@ fn find_predecessor(settings: &Settings, path: &Path) -> anyhow::Result<(Option<
     for _ in 0..PREDECESSORS_MAX {
         let found = Predecessor::find(path)
             .with_context(|| format!("cannot ask at {} whether a gateway runs already", path.display()))?;
+        if let Source::Node(node) = &settings.source {
+            installation::claim(node, found.as_ref().map(Predecessor::pid))?;
+        }
         let Some(predecessor) = found else { return Ok((None, Inherited::new())) };
         if !settings.takeover {
             bail!(

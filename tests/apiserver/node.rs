@@ -1,5 +1,6 @@
 //! `weir node` with the rights of the chart and no more: that it needs each of them, and what else can be wrong with an API server.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::rights::{rights, take_out};
-use crate::scene::Scene;
+use crate::scene::{Scene, report_crd};
 
 /// For a node to write its report, or for a refusal to be said.
 const SOON: Duration = Duration::from_secs(30);
@@ -25,33 +26,64 @@ const OF_N1: [&str; 2] = ["--bound-object-kind=Pod", "--bound-object-name=weir-n
 struct Node {
     child: Child,
     log: PathBuf,
-    _state: tempfile::TempDir,
+    _scratch: tempfile::TempDir,
+}
+
+/// How to start one.
+#[derive(Default)]
+struct How {
+    /// What stands before the command, as `setpriv` and its arguments.
+    before: Vec<OsString>,
+    /// Further arguments.
+    arguments: Vec<String>,
+    /// The node's folder of state, if not one of its own.
+    state: Option<PathBuf>,
+}
+
+impl How {
+    /// In a mount namespace in which `mount` was done first.
+    fn mounted(mount: &str) -> Self {
+        let script = format!("{mount} && exec \"$@\"");
+        let words = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+        Self { before: words.map(OsString::from).to_vec(), ..Self::default() }
+    }
+
+    fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
 }
 
 impl Node {
     fn start(scene: &Scene) -> Result<Self> {
-        Self::start_bounded(scene, None)
+        Self::start_as(scene, How::default())
     }
 
-    /// With these capabilities and no other.
-    fn start_bounded(scene: &Scene, capabilities: Option<&[String]>) -> Result<Self> {
-        let mut words = capabilities.map(bounded).map(Vec::from).unwrap_or_default();
+    fn start_as(scene: &Scene, how: How) -> Result<Self> {
+        let scratch = tempfile::tempdir()?;
+        let log = scratch.path().join("log");
+        let mut words = how.before;
         words.push(binary().into());
-        let state = tempfile::tempdir()?;
-        let log = state.path().join("log");
         let child = Command::new(&words[0])
             .args(&words[1..])
             .args(["node", "--node-name=n1", "--drain-delay=0s", "--access-log=off", "--state-dir"])
-            .arg(state.path().join("state"))
-            // No pod asks for capture here; what is the machine's own is left alone whatever happens.
+            .arg(how.state.unwrap_or_else(|| scratch.path().join("state")))
+            // What is the machine's own is left alone whatever happens.
             .args(["--bpf-root", "/sys/fs/bpf/weir-apiserver-ring", "--kubeconfig"])
             .arg(scene.token("weir-node", &OF_N1)?)
+            .args(how.arguments)
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             .stdin(Stdio::null())
             .spawn()
             .context("no node")?;
-        Ok(Self { child, log, _state: state })
+        Ok(Self { child, log, _scratch: scratch })
+    }
+
+    /// Waits until it has said this.
+    fn says(&self, text: &str) -> String {
+        let said = wait_for(text, SOON * 3, || Some(self.log()).filter(|log| log.contains(text)));
+        said.unwrap_or_else(|error| panic!("it never says so: {error}\n{}", self.log()))
     }
 
     fn log(&self) -> String {
@@ -65,6 +97,19 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn bounded_by(capabilities: &[String]) -> How {
+    How { before: bounded(capabilities).to_vec(), ..How::default() }
+}
+
+/// What becomes of namespaces and capabilities needs root.
+fn is_root() -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        println!("SKIPPED: needs root");
+    }
+    root
 }
 
 /// A cluster in which there is nothing that opens ports on this machine.
@@ -82,6 +127,10 @@ fn start_over(scene: &Scene, roles: &[Value]) {
     scene.cluster().kubectl(&["delete", "--ignore-not-found", "nodereport/n1"]).expect("no report");
 }
 
+fn ready(cluster: &Cluster) -> Option<Value> {
+    report(cluster).filter(|report| report["status"]["ready"] == true)
+}
+
 fn report(cluster: &Cluster) -> Option<Value> {
     cluster.get(&["nodereport", "n1"]).ok()
 }
@@ -91,9 +140,7 @@ fn with_the_rights_of_the_chart_a_node_is_ready_and_refused_nothing() {
     let Some(scene) = Scene::find() else { return };
     set_up(&scene, &scene.node_roles());
     let node = Node::start(&scene).expect("a node");
-    let ready = wait_for("the report says ready", SOON, || {
-        report(scene.cluster()).filter(|report| report["status"]["ready"] == true)
-    });
+    let ready = wait_for("the report says ready", SOON, || ready(scene.cluster()));
     let log = node.log();
     ready.unwrap_or_else(|error| panic!("{error}\n{log}"));
     assert!(!log.contains("forbidden") && !log.contains("refuses") && !log.contains("a rule lacks"), "{log}");
@@ -164,8 +211,7 @@ impl Drop for PodProcess {
 #[test]
 fn a_node_that_may_not_look_for_pods_says_so_of_each_with_the_capability_that_lacks() {
     let Some(scene) = Scene::find() else { return };
-    if !geteuid().is_root() {
-        println!("SKIPPED: a process in the cgroup of a pod needs root");
+    if !is_root() {
         return;
     }
     set_up(&scene, &scene.node_roles());
@@ -180,7 +226,7 @@ fn a_node_that_may_not_look_for_pods_says_so_of_each_with_the_capability_that_la
     };
     let mut capabilities = chart_capabilities();
     capabilities.retain(|name| name != "SYS_PTRACE");
-    let node = Node::start_bounded(&scene, Some(&capabilities)).expect("a node");
+    let node = Node::start_as(&scene, bounded_by(&capabilities)).expect("a node");
     let seen = wait_for("the report says which capability lacks", SOON, || row("NotPermitted"));
     let seen = seen.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", report(scene.cluster()), node.log()));
     let message = seen["message"].as_str().unwrap_or_default();
@@ -188,9 +234,95 @@ fn a_node_that_may_not_look_for_pods_says_so_of_each_with_the_capability_that_la
     drop(node);
     // With it, the pod is found: what lacks now is a datapath, of which this machine's cgroups have none.
     start_over(&scene, &scene.node_roles());
-    let node = Node::start_bounded(&scene, Some(&chart_capabilities())).expect("a node");
+    let node = Node::start_as(&scene, bounded_by(&chart_capabilities())).expect("a node");
     let found = wait_for("the pod is found", SOON, || row("LoopbackDown").or_else(|| row("KernelRefused")));
     found.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", report(scene.cluster()), node.log()));
     let unlabel = ["-n", "weir-shop", "label", "pod", "cart-1", "weir.dev/capture-"];
     scene.cluster().kubectl(&unlabel).expect("as before");
+}
+
+#[test]
+fn a_full_disk_costs_what_a_restart_would_know_and_nothing_that_is_served() {
+    let Some(scene) = Scene::find() else { return };
+    if !is_root() {
+        return;
+    }
+    set_up(&scene, &scene.node_roles());
+    let folder = tempfile::tempdir().expect("a folder");
+    let mount = format!("mount -t tmpfs -o size=4k weir-ring {}", folder.path().display());
+    let how = How { state: Some(folder.path().to_owned()), ..How::mounted(&mount) };
+    let mut node = Node::start_as(&scene, how).expect("a node");
+    let log = node.says("No space left on device");
+    assert!(
+        log.contains("serving goes on") && log.contains("make room, or choose another --state-dir"),
+        "{log}"
+    );
+    wait_for("the report says ready", SOON, || ready(scene.cluster())).expect("it serves");
+    let seen = PathBuf::from(format!("/proc/{}/root{}", node.child.id(), folder.path().display()));
+    let names = || {
+        let entries = std::fs::read_dir(&seen).expect("its folder").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    assert!(names().iter().all(|name| !name.starts_with("known")), "half a file: {:?}", names());
+    assert!(node.child.try_wait().expect("a process").is_none(), "it ended: {}", node.log());
+}
+
+#[test]
+fn a_kernel_without_btf_captures_nothing_and_the_report_says_why() {
+    let Some(scene) = Scene::find() else { return };
+    if !is_root() {
+        return;
+    }
+    set_up(&scene, &scene.node_roles());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    let root = mount_point(&mounts).expect("a cgroup2 hierarchy");
+    // Nothing is attached there: the kernel is looked at first.
+    let how =
+        How::mounted("mount -t tmpfs weir-ring /sys/kernel/btf").with(&["--cgroup", &root.to_string_lossy()]);
+    let node = Node::start_as(&scene, how).expect("a node");
+    let report = wait_for("the report says ready", SOON, || ready(scene.cluster()));
+    let report = report.unwrap_or_else(|error| panic!("{error}\n{}", node.log()));
+    let why = report["status"]["datapathError"].as_str().unwrap_or_default();
+    assert!(why.contains("/sys/kernel/btf/vmlinux") && why.contains("CONFIG_DEBUG_INFO_BTF"), "{report}");
+}
+
+#[test]
+fn a_cluster_without_the_crd_of_reports_or_with_another_version_of_it_is_served_and_told_what_lacks() {
+    let Some(scene) = Scene::find() else { return };
+    set_up(&scene, &scene.node_roles());
+    let crd = report_crd().expect("the CRD");
+    let cluster = scene.cluster();
+    for other in ["", "v9"] {
+        cluster.kubectl(&["delete", "--ignore-not-found", "crd/nodereports.weir.dev"]).expect("deleted");
+        if !other.is_empty() {
+            cluster.apply(&crd.replace("v1alpha1", other)).expect("another version");
+        }
+        let node = Node::start(&scene).expect("a node");
+        node.says("the node's report is not written");
+        node.says("install the CRDs of this version: the chart weir-crds");
+        assert!(node.log().contains(" serving "), "{}", node.log());
+        // Once it is there, the node needs no restart.
+        cluster.kubectl(&["delete", "--ignore-not-found", "crd/nodereports.weir.dev"]).expect("deleted");
+        cluster.apply(&crd).expect("this version");
+        wait_for("the report is written", SOON, || ready(cluster)).expect("a report");
+    }
+}
+
+#[test]
+fn a_node_that_another_installation_serves_is_left_to_it_and_the_second_names_the_first() {
+    let Some(scene) = Scene::find() else { return };
+    set_up(&scene, &scene.node_roles());
+    let folder = tempfile::tempdir().expect("a folder");
+    let how =
+        |arguments: &[&str]| How { state: Some(folder.path().to_owned()), ..How::default() }.with(arguments);
+    let mut first = Node::start_as(&scene, how(&[])).expect("a node");
+    wait_for("the report says ready", SOON, || ready(scene.cluster())).expect("the first serves");
+    let mut second = Node::start_as(&scene, how(&["--namespace", "weir-too"])).expect("another");
+    let said = second.says("another Weir serves this node");
+    assert!(said.contains("of the DaemonSet weir-system/weir") && said.contains("weir-too/weir"), "{said}");
+    assert!(!second.child.wait().expect("it ends").success());
+    assert!(first.child.try_wait().expect("a process").is_none(), "the first was disturbed: {}", first.log());
+    // The same installation goes on as ever: an upgrade takes over.
+    let next = Node::start_as(&scene, how(&[])).expect("the next");
+    next.says("taken over");
 }

@@ -237,6 +237,11 @@ pub(super) fn condition<'a>(conditions: &'a Value, kind: &str) -> &'a str {
     entry.and_then(|c| c["status"].as_str()).unwrap_or_default()
 }
 
+/// The CRD of reports, as the chart has it.
+pub(super) fn report_crd() -> Result<String> {
+    chart_text("../weir-crds/templates/nodereports.yaml")
+}
+
 fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/charts/weir")
 }

@@ -137,7 +137,11 @@ impl Node {
                 // An apply of what is not there yet takes both rights, and the server names the one that lacks.
                 let verb =
                     if error.to_string().contains("cannot create") { Verb::Create } else { Verb::Patch };
-                Err(refusal::explain(verb, &kind.group, &kind.plural, &error))
+                let why = refusal::explain(verb, &kind.group, &kind.plural, &error);
+                let is_unknown = matches!(&error, kube::Error::Api(status) if status.code == 404);
+                let fix =
+                    if is_unknown { "; install the CRDs of this version: the chart weir-crds" } else { "" };
+                Err(format!("{why}{fix}"))
             }
             Ok(Ok(_)) => Ok(()),
             Err(_) => Err("the API server does not answer".to_owned()),

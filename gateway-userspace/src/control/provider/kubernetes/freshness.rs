@@ -228,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_an_hour_makes_a_state_from_before_older_or_new_and_nothing_that_is_followed() {
+        let freshness = Freshness::default();
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let hour = Duration::from_secs(3600);
+        let age = |wall| freshness.kinds_at(now, wall)[0].age_seconds.unwrap();
+        freshness.saved(Source::Services, wall, 3);
+        assert!((age(wall + hour) - 3600.0).abs() < 1.0);
+        assert!(age(wall - hour).abs() < f64::EPSILON);
+        freshness.following(Source::Services, 3);
+        assert!(age(wall + hour).abs() < f64::EPSILON && age(wall - hour).abs() < f64::EPSILON);
+        freshness.cut(Source::Services, false);
+        assert!(age(wall + hour) < 60.0 && age(wall - hour) < 60.0, "by a clock that nobody sets");
+    }
+
+    #[test]
     fn a_kind_that_the_server_does_not_have_has_no_age_and_is_not_waited_for() {
         let freshness = Freshness::default();
         for source in Source::ALL {
