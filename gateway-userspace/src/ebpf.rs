@@ -132,7 +132,7 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// A program could not be attached to the cgroup.
-    #[error("cannot attach {program} to {}: {source}", cgroup.display())]
+    #[error("cannot attach {program} to {}: {source}{held}", cgroup.display())]
     Attach {
         /// Which one.
         program: &'static str,
@@ -140,6 +140,8 @@ pub enum DatapathError {
         cgroup: PathBuf,
         /// The kernel's answer.
         source: io::Error,
+        /// Who has the hook for itself, and what to do; empty where nobody does.
+        held: String,
     },
     /// A map refused a read or write.
     #[error("map {map}: {source}")]

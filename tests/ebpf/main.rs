@@ -8,5 +8,6 @@ mod application;
 mod battery;
 mod failure;
 mod fixture;
+mod foreign;
 mod steering;
 mod takeover;

@@ -74,6 +74,24 @@ pub fn of(cgroup: &Path) -> io::Result<Vec<Neighbour>> {
     Ok(found)
 }
 
+/// Who has the hook of the program `own` at a cgroup, and what to do about it; empty where nobody is seen there.
+pub(super) fn that_hold(cgroup: &Path, own: &str) -> String {
+    let all = of(cgroup).unwrap_or_default();
+    let there = all.iter().filter(|neighbour| own.ends_with(neighbour.hook)).map(|neighbour| {
+        let owner = neighbour.owner().map(|owner| format!(" of {owner}")).unwrap_or_default();
+        format!("`{}`{owner}, id {}", neighbour.name, neighbour.id)
+    });
+    let there: Vec<String> = there.collect();
+    if there.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; another program is there and shares the hook with nobody: {}; have it attached with BPF_F_ALLOW_MULTI, or \
+         take it away",
+        there.join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::Neighbour;

@@ -10,6 +10,7 @@ use aya::programs::{CgroupSockAddr, Program, ProgramError, RawTracePoint, SockOp
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::names::{self, CGROUP_PROGRAMS, SHAPES, global};
 
+use super::neighbours;
 use super::pins::Pins;
 use super::sys::{self, AttachType};
 use super::{DatapathError, DatapathOptions, cgroup, kernel_log};
@@ -122,7 +123,11 @@ impl Links {
         let mut links = Vec::new();
         for name in CGROUP_PROGRAMS {
             links.push(attach_one(ebpf, name, &pins.link(name), &directory, id).map_err(|source| {
-                DatapathError::Attach { program: name, cgroup: cgroup.to_owned(), source }
+                let held = match source.kind() {
+                    io::ErrorKind::PermissionDenied => neighbours::that_hold(cgroup, name),
+                    _ => String::new(),
+                };
+                DatapathError::Attach { program: name, cgroup: cgroup.to_owned(), source, held }
             })?);
         }
         Ok(Self { cgroup: cgroup.to_owned(), id, links })

@@ -27,7 +27,7 @@ pub(super) const SLEEP: [Exception; 12] = [
 ];
 
 /// Files with `unsafe` in them.
-pub(super) const UNSAFE: [Exception; 12] = [
+pub(super) const UNSAFE: [Exception; 13] = [
     ("gateway-common/src/user.rs", "says of the ABI's structures that they are plain bytes"),
     ("gateway-ebpf/src/context.rs", "reads and writes the kernel's contexts and calls its functions"),
     ("gateway-ebpf/src/main.rs", "the licence, in the section that loaders read"),
@@ -42,6 +42,7 @@ pub(super) const UNSAFE: [Exception; 12] = [
     ("gateway-userspace/src/ebpf/sys.rs", "bpf(2) where aya has no call for it"),
     ("tests/counts/allocations.rs", "an allocator that counts what is asked of the system's"),
     ("tests/counts/syscalls.rs", "bpf(2): a program that counts the system calls of a thread"),
+    ("tests/ebpf/foreign.rs", "bpf(2): a program of somebody else at a hook"),
     ("tests/src/pod/battery.rs", "socket calls of unchanged applications, as they make them"),
 ];
 
