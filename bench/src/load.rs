@@ -54,6 +54,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What has come since `begun`.
+    fn since(begun: Instant, answered: &Histogram, failed: BTreeMap<String, u64>) -> Self {
+        Self {
+            completed: answered.total(),
+            failed,
+            seconds: begun.elapsed().as_secs_f64(),
+            latency: answered.times(),
+        }
+    }
+
     /// Completed requests a second.
     pub fn rate(&self) -> f64 {
         self.completed as f64 / self.seconds.max(1e-9)
@@ -100,12 +110,18 @@ pub fn run(load: &Load, measuring: impl FnOnce()) -> anyhow::Result<Outcome> {
     measuring();
     let begun = Instant::now();
     run.turn_until(begun + load.measured)?;
-    Ok(Outcome {
-        completed: run.histogram.total(),
-        failed: run.failed,
-        seconds: begun.elapsed().as_secs_f64(),
-        latency: run.histogram.times(),
-    })
+    Ok(Outcome::since(begun, &run.histogram, run.failed))
+}
+
+/// Takes what has come; an error is what went wrong, in a word.
+fn read(mut stream: &TcpStream, answer: &mut Answer, buffer: &mut [u8]) -> Result<Progress, &'static str> {
+    match stream.read(buffer) {
+        Ok(0) => Err("closed"),
+        Ok(read) => answer.take(&buffer[..read]),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Progress::More),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Err("reset"),
+        Err(_) => Err("read"),
+    }
 }
 
 /// As a client in a mesh sends it: with the context of a trace.
@@ -163,13 +179,7 @@ impl Run<'_> {
 
     fn turn(&mut self, index: usize, buffer: &mut [u8]) -> anyhow::Result<()> {
         let connection = &mut self.connections[index];
-        let progress = match connection.stream.read(buffer) {
-            Ok(0) => Err("closed"),
-            Ok(read) => connection.answer.take(&buffer[..read]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Progress::More),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Err("reset"),
-            Err(_) => Err("read"),
-        };
+        let progress = read(&connection.stream, &mut connection.answer, buffer);
         match progress {
             Ok(Progress::More) => return Ok(()),
             Ok(Progress::Whole { status: 200, .. }) => {

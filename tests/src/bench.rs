@@ -21,6 +21,7 @@ mod scale;
 mod scenario;
 mod steer;
 mod table;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

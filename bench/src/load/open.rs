@@ -1,7 +1,7 @@
 //! An open loop of HTTP/1.1 requests: so many a second, whether or not those before them are answered.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::answer::{Answer, Progress};
-use super::{Load, Outcome, request};
+use super::{Load, Outcome, read, request};
 use crate::histogram::Histogram;
 
 /// Requests that are due are looked for so often, milliseconds.
@@ -35,12 +35,7 @@ pub fn run(load: &Load, rate: u32, measuring: impl FnOnce()) -> anyhow::Result<O
     measuring();
     let begun = Instant::now();
     run.turn_for(load.measured, rate)?;
-    Ok(Outcome {
-        completed: run.histogram.total(),
-        failed: run.failed,
-        seconds: begun.elapsed().as_secs_f64(),
-        latency: run.histogram.times(),
-    })
+    Ok(Outcome::since(begun, &run.histogram, run.failed))
 }
 
 struct Connection {
@@ -129,13 +124,7 @@ impl Run<'_> {
 
     fn receive(&mut self, index: usize, buffer: &mut [u8]) -> anyhow::Result<()> {
         let Some(connection) = &mut self.connections[index] else { return Ok(()) };
-        let progress = match connection.stream.read(buffer) {
-            Ok(0) => Err("closed"),
-            Ok(read) => connection.answer.take(&buffer[..read]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Progress::More),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Err("reset"),
-            Err(_) => Err("read"),
-        };
+        let progress = read(&connection.stream, &mut connection.answer, buffer);
         let asked = match progress {
             Ok(Progress::More) => return Ok(()),
             _ => connection.asked.take(),

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use gateway_bench::load::{Outcome, TRACE};
 
 use super::peer::{HOST, find};
+use super::told;
 
 /// Connections and streams at once on each.
 const CONNECTIONS: &str = "8";
@@ -34,8 +35,7 @@ pub(super) fn command(url: &str, length: Duration) -> Result<Command> {
 pub(super) fn parse(text: &str) -> Result<Outcome> {
     let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
     let finished = line("finished in ").context("h2load did not finish")?;
-    let seconds =
-        microseconds(finished.split(',').next().unwrap_or_default()).context("h2load's time")? / 1e6;
+    let seconds = told::seconds(finished.split(',').next().unwrap_or_default()).context("h2load's time")?;
     let requests = line("requests: ").context("h2load's requests")?;
     let status = line("status codes: ").context("h2load's status codes")?;
     let count = |text: &str, what: &str| -> u64 {
@@ -54,20 +54,9 @@ pub(super) fn parse(text: &str) -> Result<Outcome> {
     outcome.failed =
         failures.into_iter().filter(|(_, n)| *n > 0).map(|(what, n)| (what.to_owned(), n)).collect();
     let times = line("time for request:").context("h2load's times")?;
-    outcome.latency.mean = times.split_whitespace().nth(2).and_then(microseconds).unwrap_or(f64::NAN);
+    let mean = times.split_whitespace().nth(2).and_then(told::seconds);
+    outcome.latency.mean = mean.map_or(f64::NAN, |mean| mean * 1e6);
     Ok(outcome)
-}
-
-/// `1.25ms` and the like.
-fn microseconds(text: &str) -> Option<f64> {
-    let unit = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let factor = match &text[unit..] {
-        "us" => 1.0,
-        "ms" => 1e3,
-        "s" => 1e6,
-        _ => return None,
-    };
-    Some(text[..unit].parse::<f64>().ok()? * factor)
 }
 
 #[cfg(test)]

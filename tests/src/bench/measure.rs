@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use gateway_bench::load::{MEASURING, Outcome};
+use serde::de::DeserializeOwned;
 
 use super::cpus::{self, Placement, Sharing};
 use super::peer::{self, HOST, Peer, Speaks, Task};
@@ -236,14 +237,25 @@ fn with_part(
     command.args(["--connect", &stand.address.to_string(), "--target", &target, "--host", HOST]);
     command.args(["--connections", &connections.to_string()]);
     span(bench, &mut command);
-    let errors = stand.folder.join("load.errors");
-    let mut load = Process::start("the load", command, &stand.place.others, &errors)?;
+    let mut before = 0;
+    let outcome = watched(command, &stand.place.others, &stand.folder, || before = cpu())?;
+    Ok((outcome, cpu() - before))
+}
+
+/// Runs one of our loads and looks when it begins to count; what it says at its end.
+pub(super) fn watched<T: DeserializeOwned>(
+    command: Command,
+    cpus: &[usize],
+    folder: &Path,
+    measuring: impl FnOnce(),
+) -> Result<T> {
+    let errors = folder.join("load.errors");
+    let mut load = Process::start("the load", command, cpus, &errors)?;
     let said = || std::fs::read_to_string(&errors).unwrap_or_default();
     let line = load.line().with_context(said)?;
     ensure!(line == MEASURING, "the load says {line}");
-    let before = cpu();
-    let outcome = load.result().with_context(said)?;
-    Ok((outcome, cpu() - before))
+    measuring();
+    load.result().with_context(said)
 }
 
 /// Warm-up and measured time, as our parts take them.

@@ -4,14 +4,13 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use gateway_bench::load::{MEASURING, Outcome};
+use anyhow::{Context, Result};
+use gateway_bench::load::Outcome;
 
 use super::Bench;
 use super::cpus::Sharing;
-use super::measure::{Stand, span};
+use super::measure::{Stand, span, watched};
 use super::peer::{self, HOST, Peer, Speaks};
-use super::process::Process;
 use super::quota::Quota;
 use super::report::{Report, Sample};
 use super::scenario::ROUTES;
@@ -82,10 +81,5 @@ fn offer(bench: &Bench<'_>, stand: &Stand, connections: usize, rate: Option<u32>
         command.args(["--rate", &rate.max(1).to_string()]);
     }
     span(bench, &mut command);
-    let errors = stand.folder.join("load.errors");
-    let mut load = Process::start("the load", command, &stand.place.others, &errors)?;
-    let said = || std::fs::read_to_string(&errors).unwrap_or_default();
-    let line = load.line().with_context(said)?;
-    ensure!(line == MEASURING, "the load says {line}");
-    load.result().with_context(said)
+    watched(command, &stand.place.others, &stand.folder, || ())
 }

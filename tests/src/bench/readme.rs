@@ -53,6 +53,7 @@ fn replaced(text: &str, figures: &str) -> Result<String> {
 
 fn section(report: &Report, day: &str) -> String {
     let Machine { revision, kernel, cpu, cpus, repetitions, measured_seconds, .. } = &report.machine;
+    let kernel = version_in(kernel).map_or_else(|| kernel.clone(), |version| format!("Linux {version}"));
     let mut text = format!(
         "On {day} at {revision}, {cpus} CPUs ({cpu}), {kernel}, medians of {repetitions} repetitions of {measured_seconds} seconds:\n\n"
     );

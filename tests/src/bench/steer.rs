@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gateway_bench::connect;
-use gateway_bench::load::{MEASURING, Outcome};
+use gateway_bench::load::Outcome;
 use gateway_userspace::ebpf::Datapath;
 use serde::de::DeserializeOwned;
 
@@ -224,13 +224,7 @@ impl Stage {
 
     /// Runs a load in the pod and looks when it begins to count.
     fn measured<T: DeserializeOwned>(&self, command: Command, measuring: impl FnOnce()) -> Result<T> {
-        let errors = self.folder.join("load.errors");
-        let mut load = Process::start("the load", command, &self.place.others, &errors)?;
-        let said = || std::fs::read_to_string(&errors).unwrap_or_default();
-        let line = load.line().with_context(said)?;
-        ensure!(line == MEASURING, "the load says {line}");
-        measuring();
-        load.result().with_context(said)
+        measure::watched(command, &self.place.others, &self.folder, measuring)
     }
 
     fn intercept(&self, way: Way) -> Result<Intercepted> {
