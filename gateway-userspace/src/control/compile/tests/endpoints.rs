@@ -163,6 +163,20 @@ fn a_pod_of_another_namespace_needs_its_namespaces_grant() {
     assert!(!allowed(&grant("shop", "EndpointSlice", "{group: '', kind: Pod}")), "its own word");
 }
 
+/// Who may write slices decides that; Kubernetes gives the right to its own controllers alone.
+#[test]
+fn a_slice_that_names_no_pod_is_dialled_as_kube_proxy_would_and_its_uid_is_not_believed() {
+    let bare = "{addresses: [10.1.0.1]}";
+    let stale =
+        "{addresses: [10.1.0.2], targetRef: {kind: Pod, namespace: shop, name: web-0, uid: of-another}}";
+    let unnamed = "{addresses: [10.1.0.3], targetRef: {kind: Pod, name: web-1}}";
+    let node = "{addresses: [10.9.0.1], targetRef: {kind: Pod, namespace: shop, name: web-2}}";
+    let text = format!("{SERVICE}{}", slice("web-1", "IPv4", &[bare, stale, unnamed, node]));
+    let compiled = compiled(&from_api(&text), own());
+    assert_eq!(addresses(&compiled), ["10.1.0.1:8080", "10.1.0.2:8080", "10.1.0.3:8080"]);
+    assert_eq!(refusals(&compiled).len(), 1, "the name of a pod makes no address of the node a pod's");
+}
+
 #[test]
 fn a_slice_full_of_bad_addresses_makes_a_handful_of_findings() {
     let bad = vec!["{addresses: [127.0.0.1]}"; 1_000];
