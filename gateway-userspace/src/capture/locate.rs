@@ -28,6 +28,15 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// Between two looks when nothing is heard: the longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
+/// After a pod is waited for, or the kubelet has made a directory for it, its first process is near.
+const NEAR: Duration = Duration::from_secs(5);
+
+/// The longest pause then, unless looking takes long.
+const NEAR_PAUSE: Duration = Duration::from_millis(16);
+
+/// Then a pause is so many times as long as a look took: a node of many processes is not kept busy.
+const NEAR_SHARE: u32 = 8;
+
 /// Where the node's own trees are, as this process sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePaths {
@@ -110,6 +119,8 @@ struct Search {
     sightings: UnboundedSender<Sighting>,
     mark: bool,
     pause: Duration,
+    /// When a pod was first waited for, or a directory of one was made.
+    near: Option<Instant>,
     /// When those that were found were last looked after.
     looked_after: Instant,
 }
@@ -125,6 +136,7 @@ impl Search {
             sightings,
             mark: false,
             pause: FIRST_PAUSE,
+            near: None,
             looked_after: Instant::now(),
         }
     }
@@ -176,11 +188,13 @@ impl Search {
         };
         if look {
             self.pause = FIRST_PAUSE;
+            self.near = Some(Instant::now());
         }
         look
     }
 
     fn look(&mut self) {
+        let begun = Instant::now();
         if !self.wanted.is_empty() {
             match self.processes.find(&self.wanted) {
                 Ok(Look { found, hidden }) => {
@@ -190,10 +204,8 @@ impl Search {
                 Err(error) => tracing::warn!(%error, "the node's processes cannot be listed"),
             }
         }
-        self.pause = match self.wanted.is_empty() {
-            true => LAST_PAUSE,
-            false => (2 * self.pause).min(LAST_PAUSE),
-        };
+        let near = self.near.is_some_and(|since| since.elapsed() < NEAR);
+        self.pause = next_pause(self.pause, self.wanted.is_empty(), near.then(|| begun.elapsed()));
         if std::mem::take(&mut self.mark) {
             self.tell(Sighting::Marked);
         }
@@ -254,5 +266,41 @@ impl Search {
     fn tell(&self, sighting: Sighting) {
         // Whoever asked may be gone; `run` ends then.
         drop(self.sightings.send(sighting));
+    }
+}
+
+/// The pause after a look: `near` is how long it took, where a pod's first process may come at any moment.
+fn next_pause(last: Duration, nobody_wanted: bool, near: Option<Duration>) -> Duration {
+    let longest = near.map_or(LAST_PAUSE, |took| NEAR_PAUSE.max(took * NEAR_SHARE).min(LAST_PAUSE));
+    if nobody_wanted { LAST_PAUSE } else { (2 * last).min(longest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIRST_PAUSE, LAST_PAUSE, NEAR_PAUSE, next_pause};
+    use std::time::Duration;
+
+    /// The pauses after so many looks that found nothing.
+    fn pauses(near: Option<Duration>) -> Vec<Duration> {
+        let next = |last: &Duration| Some(next_pause(*last, false, near));
+        std::iter::successors(Some(FIRST_PAUSE), next).take(20).collect()
+    }
+
+    #[test]
+    fn a_pod_whose_directory_was_made_is_looked_for_again_soon_however_long_its_sandbox_takes() {
+        let longest = |near| pauses(near).into_iter().max();
+        assert_eq!(longest(Some(Duration::from_millis(1))), Some(NEAR_PAUSE));
+        assert_eq!(longest(None), Some(LAST_PAUSE));
+    }
+
+    #[test]
+    fn where_a_look_takes_long_most_of_the_time_is_pause() {
+        let took = Duration::from_millis(30);
+        assert!(pauses(Some(took)).into_iter().max().is_some_and(|pause| pause >= 5 * took));
+    }
+
+    #[test]
+    fn nobody_is_looked_for_without_being_wanted() {
+        assert_eq!(next_pause(FIRST_PAUSE, true, Some(FIRST_PAUSE)), LAST_PAUSE);
     }
 }
