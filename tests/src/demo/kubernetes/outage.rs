@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::asked::{Asked, AuditLog};
 use super::usage::Usage;
 use super::{PATIENCE, Play, end};
-use crate::cluster::Load;
+use crate::cluster::{Load, NAMESPACE};
 use crate::demo::tell;
 use crate::wait::wait_for;
 
@@ -32,7 +32,7 @@ pub(super) fn away(play: &mut Play, long: Duration) -> Result<()> {
     let replicas = replicas(play, if long > SHORT { 4 } else { 2 })?;
     let loads = play.loads("shop")?;
     let audit = AuditLog::find();
-    let known = audit.as_ref().map(AuditLog::asked);
+    let known = audit.as_ref().map(|audit| living(play, audit.asked())).transpose()?;
     let before = usages(play)?;
     play.cluster.stop_api()?;
     let begun = Instant::now();
@@ -64,6 +64,16 @@ pub(super) fn away(play: &mut Play, long: Duration) -> Result<()> {
         say_asked(play, &audit.asked(), &known, settled);
     }
     play.wait_routed(true)
+}
+
+/// Without processes whose pods are gone: their log stays.
+fn living(play: &Play, mut asked: BTreeMap<String, Asked>) -> Result<BTreeMap<String, Asked>> {
+    let pods = play.cluster.get(&["--namespace", NAMESPACE, "pods"])?;
+    let addresses: Vec<String> = (pods["items"].as_array().into_iter().flatten())
+        .filter_map(|pod| Some(format!(" at {}", pod["status"]["podIP"].as_str()?)))
+        .collect();
+    asked.retain(|who, _| addresses.iter().any(|address| who.ends_with(address.as_str())));
+    Ok(asked)
 }
 
 /// So many, ready.
