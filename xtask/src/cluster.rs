@@ -129,6 +129,12 @@ pub(crate) struct Access {
 pub(crate) struct Installable([(&'static str, OsString); 2]);
 
 impl Installable {
+    /// The image's archive, and helm.
+    pub(crate) fn parts(&self) -> (PathBuf, PathBuf) {
+        let [archive, helm] = &self.0;
+        (archive.1.clone().into(), helm.1.clone().into())
+    }
+
     /// Builds what is missing of it.
     pub(crate) fn build(release: bool, install: bool) -> anyhow::Result<Self> {
         let archive = image::for_cluster(release, install)?;
@@ -141,6 +147,11 @@ impl Access {
     pub(crate) fn with(mut self, weir: Option<Installable>) -> Self {
         self.variables.extend(weir.into_iter().flat_map(|weir| weir.0));
         self
+    }
+
+    /// The kubeconfig of its administrator.
+    pub(crate) fn kubeconfig(&self) -> Option<&OsString> {
+        self.variables.iter().find(|(name, _)| *name == "WEIR_KUBECONFIG").map(|(_, file)| file)
     }
 
     /// A program that stands there.
@@ -178,6 +189,21 @@ pub(crate) fn start_for(name: &str, up: &Up) -> anyhow::Result<Access> {
         ("WEIR_XTASK", format!("/proc/{}/exe", std::process::id()).into()),
     ];
     Ok(Access { variables, netns: place.netns.as_deref().map(layout::netns_path) })
+}
+
+/// The conformance suite of the Gateway API, built when it is not yet, and the images that its backends run.
+pub(crate) fn conformance(install: bool) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
+    programs::conformance(install)
+}
+
+/// Imports images into every node of it.
+pub(crate) fn load_images(name: &str, archives: &[PathBuf]) -> anyhow::Result<()> {
+    load(&layout(name), archives)
+}
+
+/// What `--name` of a cluster takes.
+pub(crate) fn parse_name(text: &str) -> Result<String, String> {
+    name(text)
 }
 
 /// Removes it.

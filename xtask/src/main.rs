@@ -5,6 +5,7 @@ mod build;
 mod chart;
 mod cluster;
 mod command;
+mod conformance;
 mod datapath;
 mod demo;
 mod fuzz;
@@ -38,6 +39,7 @@ enum Command {
     Build(build::Options),
     Chart(chart::Options),
     Cluster(cluster::Options),
+    Conformance(conformance::Options),
     Demo(demo::Options),
     Fuzz(fuzz::Options),
     Image(image::Options),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::run(&options).map(|()| true),
         Command::Chart(options) => chart::run(&options),
         Command::Cluster(options) => cluster::run(&options),
+        Command::Conformance(options) => conformance::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Image(options) => image::run(&options).map(|()| true),

@@ -45,16 +45,44 @@ impl Programs {
 /// One module below `tests/cluster`, and the program that it is.
 struct Module {
     name: &'static str,
+    /// The folder below `tests/cluster` when it is not called so, and the package in it that is built.
+    built_from: Option<(&'static str, &'static str)>,
     /// How long its first build takes, for people.
     takes: &'static str,
     link_flags: fn() -> String,
 }
 
-const KUBE1: Module = Module { name: "kube1", takes: "about 12 minutes of CPU time", link_flags: stamped };
-const COREDNS: Module = Module { name: "coredns", takes: "a minute or two", link_flags: stripped };
+const KUBE1: Module =
+    Module { name: "kube1", built_from: None, takes: "about 12 minutes of CPU time", link_flags: stamped };
+const COREDNS: Module =
+    Module { name: "coredns", built_from: None, takes: "a minute or two", link_flags: stripped };
 /// No program: manifests.
-const GATEWAY_API: Module = Module { name: "gateway-api", takes: "a download", link_flags: String::new };
-const POD: Module = Module { name: "pod", takes: "some seconds", link_flags: stripped };
+const GATEWAY_API: Module =
+    Module { name: "gateway-api", built_from: None, takes: "a download", link_flags: String::new };
+const POD: Module = Module { name: "pod", built_from: None, takes: "some seconds", link_flags: stripped };
+
+/// The conformance suite of the Gateway API.
+const CONFORMANCE: Module =
+    Module { name: "conformance", built_from: None, takes: "a minute or two", link_flags: stripped };
+/// What the suite's backends run, from the same module.
+const ECHO: Module = Module {
+    name: "echo-basic",
+    built_from: Some(("conformance", "sigs.k8s.io/gateway-api/conformance/echo-basic")),
+    takes: "a minute",
+    link_flags: stripped,
+};
+/// The tags that the suite's manifests ask for. All are the one program of the suite's own version.
+const ECHO_TAGS: [&str; 3] = ["v1.5.1", "v1.6.0-dev.2", "v1.6.0-dev.3"];
+
+/// The conformance suite, and the images of its backends.
+pub(super) fn conformance(install: bool) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
+    let (suite, echo) = (CONFORMANCE.build(install)?, ECHO.build(install)?);
+    let images = ECHO_TAGS.map(|tag| {
+        let archive = echo.with_file_name(format!("{tag}.tar"));
+        archived(archive, &echo, "echo-basic", &format!("registry.k8s.io/gateway-api/echo-basic:{tag}"), None)
+    });
+    Ok((suite, images.into_iter().collect::<anyhow::Result<_>>()?))
+}
 
 /// True when nothing has to be built for a cluster.
 pub(super) fn are_built() -> anyhow::Result<bool> {
@@ -88,7 +116,7 @@ pub(super) fn build(install: bool) -> anyhow::Result<Programs> {
 
 impl Module {
     fn sources(&self) -> PathBuf {
-        workspace::root().join("tests/cluster").join(self.name)
+        workspace::root().join("tests/cluster").join(self.built_from.map_or(self.name, |(folder, _)| folder))
     }
 
     /// Where that stands which is made of these sources.
@@ -137,7 +165,8 @@ impl Module {
         build.args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags"]);
         // An interrupted build leaves no program of that name.
         let unfinished = program.with_extension("unfinished");
-        build.arg((self.link_flags)()).arg("-o").arg(&unfinished).arg(".");
+        build.arg((self.link_flags)()).arg("-o").arg(&unfinished);
+        build.arg(self.built_from.map_or(".", |(_, package)| package));
         command::run(&mut build)?;
         std::fs::rename(&unfinished, &program).context("cannot name the program")?;
         println!("built in {:.0} s", begun.elapsed().as_secs_f64());
@@ -192,23 +221,37 @@ fn gateway_api(install: bool) -> anyhow::Result<PathBuf> {
 /// The archive of `localhost/NAME:test`, beside its program.
 fn image(program: &Path, program_name: &str, name: &str) -> anyhow::Result<PathBuf> {
     let archive = program.with_file_name(format!("{name}.tar"));
+    let link = (name != program_name).then_some(name);
+    archived(archive, program, program_name, &format!("localhost/{name}:test"), link)
+}
+
+/// An image of one program, which is started as `link` when that is given.
+fn archived(
+    archive: PathBuf,
+    program: &Path,
+    program_name: &str,
+    name: &str,
+    link: Option<&str>,
+) -> anyhow::Result<PathBuf> {
     if archive.is_file() {
         return Ok(archive);
     }
     let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     let path = format!("/{program_name}");
     let mut files = vec![Entry::File { path: path.clone(), mode: 0o755, bytes }];
-    if name != program_name {
-        files.push(Entry::Link { path: format!("/{name}"), target: path });
+    if let Some(link) = link {
+        files.push(Entry::Link { path: format!("/{link}"), target: path });
     }
     let image = Image {
-        name: format!("localhost/{name}:test"),
-        entrypoint: vec![format!("/{name}")],
+        name: name.to_owned(),
+        entrypoint: vec![format!("/{}", link.unwrap_or(program_name))],
         user: "65532:65532".to_owned(),
         files,
         ..Image::default()
     };
-    let unfinished = archive.with_extension("unfinished");
+    // `with_extension` would take a version's last number for one.
+    let mut unfinished = archive.clone().into_os_string();
+    unfinished.push(".unfinished");
     std::fs::write(&unfinished, image.archive()?).context("cannot write the image")?;
     std::fs::rename(&unfinished, &archive).context("cannot name the image")?;
     Ok(archive)
