@@ -63,7 +63,7 @@ const POD: Module = Module { name: "pod", built_from: None, takes: "some seconds
 
 /// The conformance suite of the Gateway API.
 const CONFORMANCE: Module =
-    Module { name: "conformance", built_from: None, takes: "a minute or two", link_flags: stripped };
+    Module { name: "conformance", built_from: None, takes: "some minutes", link_flags: stripped };
 /// What the suite's backends run, from the same module.
 const ECHO: Module = Module {
     name: "echo-basic",
