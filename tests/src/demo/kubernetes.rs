@@ -4,6 +4,7 @@ mod asked;
 mod backends;
 mod changes;
 mod effort;
+mod gateways;
 mod install;
 mod maker;
 mod outage;
@@ -86,6 +87,7 @@ impl Play {
         for scene in &effort.scenes {
             let begun = Instant::now();
             match scene {
+                Scene::Gateways => gateways::side_by_side(self)?,
                 Scene::Rollouts => backends::rollouts(self, effort.rollouts)?,
                 Scene::Killed => weir::killed(self)?,
                 Scene::Upgrade => upgrade::upgraded(self)?,
@@ -130,8 +132,13 @@ impl Play {
 
     /// One call from the client pod of a node.
     fn call(&self, namespace: &str, node: &str, headers: &[&str]) -> Result<Answer> {
+        self.call_at(namespace, node, URL, headers)
+    }
+
+    /// The same to another URL.
+    fn call_at(&self, namespace: &str, node: &str, url: &str, headers: &[&str]) -> Result<Answer> {
         interrupt::check()?;
-        let words = [&["/pod", "get", URL], headers].concat();
+        let words = [&["/pod", "get", url], headers].concat();
         let output = self.cluster.exec(namespace, &client(node), &words)?;
         let head = String::from_utf8_lossy(&output.stderr).to_lowercase();
         ensure!(output.status.success(), "the call fails: {}", head.trim());

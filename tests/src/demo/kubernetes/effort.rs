@@ -5,6 +5,8 @@ use std::time::Duration;
 /// A scene between installation and removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scene {
+    /// Two Gateways with the same port.
+    Gateways,
     /// Rolling updates of the backend.
     Rollouts,
     /// A node's Weir is killed.
@@ -41,7 +43,7 @@ pub struct Effort {
 impl Effort {
     /// A few of everything.
     pub fn of_demo() -> Self {
-        use Scene::{Changes, Killed, Outage, Pods, Rollouts, Upgrade};
+        use Scene::{Changes, Gateways, Killed, Outage, Pods, Rollouts, Upgrade};
         Self {
             rollouts: 5,
             pods: 20,
@@ -49,7 +51,7 @@ impl Effort {
             services: 200,
             endpoints: 2000,
             outage: Duration::from_secs(3),
-            scenes: vec![Rollouts, Killed, Upgrade, Pods, Changes, Outage],
+            scenes: vec![Gateways, Rollouts, Killed, Upgrade, Pods, Changes, Outage],
         }
     }
 
