@@ -26,8 +26,6 @@ pub struct Machine {
     pub descriptors: u64,
     /// `net.core.somaxconn` of this network namespace.
     pub backlog: Option<u64>,
-    /// `net.ipv4.ip_unprivileged_port_start` of this network namespace.
-    pub unprivileged_ports_from: Option<u64>,
     /// `net.core.bpf_jit_enable`, where it can be read.
     pub jit: Option<u64>,
 }
@@ -63,7 +61,6 @@ impl Machine {
             neighbours: neighbours::of(&directory).map_err(|error| error.to_string()),
             descriptors: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard),
             backlog: number("/proc/sys/net/core/somaxconn"),
-            unprivileged_ports_from: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
             jit: number("/proc/sys/net/core/bpf_jit_enable"),
         }
     }

@@ -5,8 +5,6 @@ use std::{fmt, fs, io};
 
 use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
 
-/// Ports below 1024.
-pub const CAP_NET_BIND_SERVICE: u32 = 10;
 const CAP_NET_ADMIN: u32 = 12;
 /// `/proc/PID/ns` of other users' processes.
 pub const CAP_SYS_PTRACE: u32 = 19;

@@ -4,14 +4,12 @@ use serde::Serialize;
 
 use super::Machine;
 use crate::control::diagnostic::Severity;
-use crate::ebpf::preflight::{CAP_NET_BIND_SERVICE, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
+use crate::ebpf::preflight::{CAP_SYS_ADMIN, CAP_SYS_PTRACE};
 
 /// Fewer descriptors than a busy node needs: a connection takes one or two.
 const DESCRIPTORS_FEW: u64 = 16 * 1024;
 /// Shorter than a burst of connections.
 const BACKLOG_SHORT: u64 = 1024;
-/// The first port that anybody may listen at, where nothing else is set.
-const PRIVILEGED_PORTS: u64 = 1024;
 
 /// One thing that is not as Weir wants it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,8 +39,8 @@ const NO_CAPTURE: &str = "no pod is captured; Gateways are served";
 
 /// Judges a machine.
 pub fn verdicts(machine: &Machine) -> Verdicts {
-    let checks: [fn(&Machine) -> Vec<Verdict>; 8] =
-        [datapath, pods, namespaces, processes, low_ports, neighbours, sockets, jit];
+    let checks: [fn(&Machine) -> Vec<Verdict>; 7] =
+        [datapath, pods, namespaces, processes, neighbours, sockets, jit];
     let (mut found, mut fine) = (Vec::new(), 0);
     for check in checks {
         let verdicts = check(machine);
@@ -123,15 +121,6 @@ fn processes(machine: &Machine) -> Vec<Verdict> {
     )]
 }
 
-fn low_ports(machine: &Machine) -> Vec<Verdict> {
-    let from = machine.unprivileged_ports_from.unwrap_or(PRIVILEGED_PORTS);
-    if from <= 1 || machine.datapath.has(CAP_NET_BIND_SERVICE) {
-        return Vec::new();
-    }
-    let verdict = lacking("CAP_NET_BIND_SERVICE", "Gateways cannot open the ports that only root may");
-    vec![Verdict { severity: Severity::Warning, ..verdict }]
-}
-
 fn neighbours(machine: &Machine) -> Vec<Verdict> {
     let neighbours = match &machine.neighbours {
         Ok(neighbours) => neighbours.as_slice(),
@@ -206,7 +195,6 @@ mod tests {
             neighbours: Ok(Vec::new()),
             descriptors: 1 << 20,
             backlog: Some(4096),
-            unprivileged_ports_from: Some(1024),
             jit: Some(1),
         }
     }
@@ -220,7 +208,7 @@ mod tests {
     #[test]
     fn a_good_machine_has_nothing_to_be_said_of() {
         let verdicts = verdicts(&good());
-        assert_eq!((verdicts.found, verdicts.fine), (Vec::new(), 8));
+        assert_eq!((verdicts.found, verdicts.fine), (Vec::new(), 7));
     }
 
     #[test]
@@ -229,7 +217,6 @@ mod tests {
         let table = [
             (without(21), "WEIR0107", "CAP_SYS_ADMIN"),
             (without(19), "WEIR0107", "CAP_SYS_PTRACE"),
-            (without(10), "WEIR0107", "CAP_NET_BIND_SERVICE"),
             (without(12), "WEIR0105", "CAP_NET_ADMIN"),
             (
                 Machine { no_pods: Some("no kubepods here".to_owned()), ..good() },
