@@ -74,14 +74,24 @@ const ECHO: Module = Module {
 /// The tags that the suite's manifests ask for. All are the one program of the suite's own version.
 const ECHO_TAGS: [&str; 3] = ["v1.5.1", "v1.6.0-dev.2", "v1.6.0-dev.3"];
 
+/// What its backend of UDP runs: here, the cluster's own CoreDNS.
+const DNS_IMAGE: &str = "registry.k8s.io/coredns/coredns:v1.12.2";
+/// `UID:GID` of programs that need no rights.
+const NOBODY: &str = "65532:65532";
+
 /// The conformance suite, and the images of its backends.
 pub(super) fn conformance(install: bool) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
     let (suite, echo) = (CONFORMANCE.build(install)?, ECHO.build(install)?);
-    let images = ECHO_TAGS.map(|tag| {
+    let coredns = COREDNS.build(install)?;
+    let dns = coredns.with_file_name("conformance.tar");
+    // Root, for it gets port 53 by a capability. The suite waits for it even when no test asks it.
+    let mut images = vec![archived(dns, &coredns, "coredns", DNS_IMAGE, None, "0:0")?];
+    for tag in ECHO_TAGS {
         let archive = echo.with_file_name(format!("{tag}.tar"));
-        archived(archive, &echo, "echo-basic", &format!("registry.k8s.io/gateway-api/echo-basic:{tag}"), None)
-    });
-    Ok((suite, images.into_iter().collect::<anyhow::Result<_>>()?))
+        let name = format!("registry.k8s.io/gateway-api/echo-basic:{tag}");
+        images.push(archived(archive, &echo, "echo-basic", &name, None, NOBODY)?);
+    }
+    Ok((suite, images))
 }
 
 /// True when nothing has to be built for a cluster.
@@ -222,7 +232,7 @@ fn gateway_api(install: bool) -> anyhow::Result<PathBuf> {
 fn image(program: &Path, program_name: &str, name: &str) -> anyhow::Result<PathBuf> {
     let archive = program.with_file_name(format!("{name}.tar"));
     let link = (name != program_name).then_some(name);
-    archived(archive, program, program_name, &format!("localhost/{name}:test"), link)
+    archived(archive, program, program_name, &format!("localhost/{name}:test"), link, NOBODY)
 }
 
 /// An image of one program, which is started as `link` when that is given.
@@ -232,6 +242,7 @@ fn archived(
     program_name: &str,
     name: &str,
     link: Option<&str>,
+    user: &str,
 ) -> anyhow::Result<PathBuf> {
     if archive.is_file() {
         return Ok(archive);
@@ -245,7 +256,7 @@ fn archived(
     let image = Image {
         name: name.to_owned(),
         entrypoint: vec![format!("/{}", link.unwrap_or(program_name))],
-        user: "65532:65532".to_owned(),
+        user: user.to_owned(),
         files,
         ..Image::default()
     };
