@@ -28,6 +28,10 @@ pub(crate) struct Options {
     /// With an unoptimised Weir, which is built sooner.
     #[arg(long)]
     dev: bool,
+    /// Leave out the suite's Gateway with HTTPS, which it waits for before its first test. Shows what else holds; what is
+    /// reported then is no conformance.
+    #[arg(long)]
+    without_https: bool,
     /// Only build what it takes.
     #[arg(long)]
     build: bool,
@@ -102,6 +106,9 @@ fn test(options: &Options, access: &Access, suite: &Path) -> anyhow::Result<bool
     program.arg(format!("-report-output={}", report.display()));
     if let Some(test) = &options.run {
         program.arg(format!("-run-test={test}"));
+    }
+    if options.without_https {
+        program.arg("-without-https");
     }
     let status = program.status().context("cannot run the suite")?;
     match std::fs::read_to_string(&report) {
