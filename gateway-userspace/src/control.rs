@@ -11,6 +11,7 @@ pub mod finding;
 pub mod provider;
 pub mod render;
 pub mod report;
+pub mod stable_hash;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -36,6 +36,13 @@ pub const NODE_REPORT_PODS_MAX: usize = 1024;
 /// get, above those that are given out for names.
 pub const GATEWAY_TARGET_PORTS: RangeInclusive<u16> = 20_000..=29_999;
 
+/// Read at once at first of an HTTP/1 body that is large, or of unknown length, bytes.
+pub const BODY_READ_BYTES: usize = 64 * 1024;
+
+/// Read at once of an HTTP/1 body at most, bytes. A connection holds one such piece while its peer does not
+/// take it.
+pub const BODY_READ_BYTES_MAX: usize = 256 * 1024;
+
 /// Interim answers (1xx) of endpoints to one request.
 pub const INTERIM_ANSWERS_MAX: u32 = 16;
 

@@ -83,6 +83,27 @@ impl Cluster {
         Ok(())
     }
 
+    /// Makes a pod on a node that runs the tests' program with these words, and has the label `app`.
+    pub fn make_pod(
+        &self,
+        (namespace, name): (&str, &str),
+        app: &str,
+        node: &str,
+        words: &[&str],
+    ) -> Result<()> {
+        let pod = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "namespace": namespace, "name": name, "labels": { "app": app } },
+            "spec": {
+                "nodeSelector": { "kubernetes.io/hostname": node },
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{ "name": "pod", "image": POD_IMAGE, "args": words }],
+            },
+        });
+        self.apply(&pod.to_string())
+    }
+
     /// Applies the CRDs of the Gateway API and waits until they are served. A developer's own cluster has them.
     pub fn apply_gateway_api(&self) -> Result<()> {
         if let Ok(file) = std::env::var("WEIR_GATEWAY_API") {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::control::config::gateway::Gateway;
 use crate::control::config::route::GATEWAY_GROUP;
 use crate::control::report::{CONTROLLER_NAME, GatewayStatus};
+use crate::control::stable_hash::fnv1a;
 
 /// The label that says of an object which Gateway it was made for.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
@@ -95,14 +96,9 @@ pub fn service_name(gateway: &str, class: &str) -> String {
         return name;
     }
     // What had to be changed gets a mark, so that two names do not become one.
-    let mark = format!("-{:08x}", fnv1a(&plain));
+    let mark = format!("-{:08x}", fnv1a(plain.bytes()));
     name.truncate(NAME_BYTES_MAX - mark.len());
     name + &mark
-}
-
-/// The same in every version and on every machine, unlike a hasher of the standard library.
-fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// A Gateway for which a Service is to be there.

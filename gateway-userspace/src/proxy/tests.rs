@@ -168,10 +168,20 @@ impl World {
 
     /// A gateway listener on a port of its own.
     fn gateway(&self, kind: ListenerKind, clusters: Vec<Arc<Cluster>>) -> SocketAddr {
+        self.gateway_behind(None, kind, clusters)
+    }
+
+    /// The same, with a Service in front that has another port.
+    fn gateway_behind(
+        &self,
+        port: Option<u16>,
+        kind: ListenerKind,
+        clusters: Vec<Arc<Cluster>>,
+    ) -> SocketAddr {
         let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = socket.local_addr().unwrap();
-        let listener =
-            Arc::new(Listener { address, port: address.port(), name: "infra/gw/http".into(), kind });
+        let port = port.unwrap_or(address.port());
+        let listener = Arc::new(Listener { address, port, name: "infra/gw/http".into(), kind });
         self.publish_with(vec![], vec![Arc::clone(&listener)], clusters);
         self.worker.send(WorkerCommand::AddGateway { listener, sockets: vec![socket] }).unwrap();
         address

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Cluster, POD_IMAGE};
+use super::Cluster;
 use crate::stage::Running;
 use crate::weir::sibling;
 
@@ -37,17 +37,7 @@ impl<'a> Inside<'a> {
     /// Makes the pod, with its name as its label `app`, and waits for it.
     pub fn make(cluster: &'a Cluster, namespace: &str, name: &str, node: &str) -> Result<Self> {
         const READY_WITHIN: Duration = Duration::from_secs(60);
-        let pod = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": { "namespace": namespace, "name": name, "labels": { "app": name } },
-            "spec": {
-                "nodeSelector": { "kubernetes.io/hostname": node },
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{ "name": "pod", "image": POD_IMAGE, "args": ["sleep"] }],
-            },
-        });
-        cluster.apply(&pod.to_string())?;
+        cluster.make_pod((namespace, name), name, node, &["sleep"])?;
         cluster.pods_ready(namespace, &format!("app={name}"), READY_WITHIN)?;
         let made = cluster.get(&["--namespace", namespace, "pod", name])?;
         let uid = made["metadata"]["uid"].as_str().context("the pod has a UID")?.to_owned();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::{Cluster, POD_IMAGE};
+use super::Cluster;
 use crate::wait::wait_for;
 
 /// Where the pod says its counts.
@@ -52,20 +52,8 @@ impl<'a> Load<'a> {
         url: &str,
     ) -> Result<Self> {
         let words: Vec<&str> = std::iter::once("load").chain(options.iter().copied()).chain([url]).collect();
-        let pod = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": { "namespace": namespace, "name": name, "labels": { "app": name } },
-            "spec": {
-                "nodeSelector": { "kubernetes.io/hostname": node },
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{ "name": "load", "image": POD_IMAGE, "args": words }],
-            },
-        });
-        cluster.apply(&pod.to_string())?;
-        let timeout = format!("--timeout={}s", READY_WITHIN.as_secs());
-        let ready = ["--namespace", namespace, "wait", "--for=condition=Ready", &timeout, "pod", name];
-        cluster.kubectl(&ready)?;
+        cluster.make_pod((namespace, name), name, node, &words)?;
+        cluster.pods_ready(namespace, &format!("app={name}"), READY_WITHIN)?;
         let pod = cluster.get(&["--namespace", namespace, "pod", name])?;
         let address = pod["status"]["podIP"].as_str().context("the pod has an address")?.to_owned();
         let load = Self { cluster, namespace, name, node: node.to_owned(), address };

@@ -17,12 +17,12 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use effort::{Effort, Scene};
 
 use super::tell;
-use crate::cluster::{Cluster, Helm, Load, POD_IMAGE};
+use crate::cluster::{Cluster, Helm, Load};
 use crate::interrupt;
 use crate::wait::wait_for;
 
@@ -116,18 +116,7 @@ impl Play {
 
     /// A pod that does nothing by itself, to be called from.
     fn make_client(&self, namespace: &str, node: &str) -> Result<()> {
-        let name = client(node);
-        let pod = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": { "namespace": namespace, "name": name, "labels": { "app": "client" } },
-            "spec": {
-                "nodeSelector": { "kubernetes.io/hostname": node },
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{ "name": "client", "image": POD_IMAGE, "args": ["sleep"] }],
-            },
-        });
-        self.cluster.apply(&pod.to_string())
+        self.cluster.make_pod((namespace, &client(node)), "client", node, &["sleep"])
     }
 
     /// One call from the client pod of a node.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::control::config::meta::ObjectKey;
+use crate::control::stable_hash::fnv1a;
 use crate::limits::GATEWAY_TARGET_PORTS;
 
 /// Target ports by Gateway and port.
@@ -36,11 +37,10 @@ impl TargetPorts {
     }
 }
 
-/// FNV-1a: the same in every version and on every machine.
+/// Where the search for a free one begins.
 fn wanted(gateway: &ObjectKey, port: u16) -> u32 {
     let name = gateway.namespace.bytes().chain([b'/']).chain(gateway.name.bytes());
-    let bytes = name.chain(port.to_be_bytes());
-    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    fnv1a(name.chain(port.to_be_bytes()))
 }
 
 #[cfg(test)]

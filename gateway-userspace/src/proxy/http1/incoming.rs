@@ -9,12 +9,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::limits::{BODY_READ_BYTES, BODY_READ_BYTES_MAX};
+
 /// Read at once where a head is awaited, bytes.
 pub const HEAD_READ_BYTES: usize = 8 * 1024;
-/// Read at once at first, where a large body is awaited, bytes.
-const BODY_READ_BYTES: usize = 64 * 1024;
-/// Read at once at most, bytes. A connection holds one such piece while its peer does not take it.
-const BODY_READ_BYTES_MAX: usize = 256 * 1024;
 
 /// How much of a body is read at once: more while much comes, as each read and write costs the same,
 /// less where little does.

@@ -1,5 +1,6 @@
 //! Pure: finds the frames in a stream of bytes as they pass, without keeping them (RFC 9113 4.1).
 
+use std::io::IoSlice;
 use std::ops::ControlFlow;
 
 /// What a client says before its first frame (RFC 9113 3.4), bytes.
@@ -49,6 +50,16 @@ pub struct Frame {
     pub ends_stream: bool,
     /// No CONTINUATION follows.
     pub ends_headers: bool,
+}
+
+/// Of what was to be written, the parts that were: `length` bytes in all.
+pub fn written<'a>(slices: &'a [IoSlice<'_>], length: usize) -> impl Iterator<Item = &'a [u8]> {
+    let mut left = length;
+    slices.iter().map(move |slice| {
+        let part = left.min(slice.len());
+        left -= part;
+        &slice[..part]
+    })
 }
 
 /// Where in the stream of frames the bytes are.

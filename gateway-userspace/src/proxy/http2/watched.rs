@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::frame::{Frame, Kind, PREFACE_BYTES, Scanner};
+use super::frame::{self, Frame, Kind, PREFACE_BYTES, Scanner};
 use super::guard::{Flood, Guard};
 use crate::limits::{HTTP2_BATCH_FRAMES, HTTP2_CLOSE_BYTES_MAX, HTTP2_CLOSE_WAIT, Limits};
 use crate::proxy::http::connection::Connection;
@@ -280,12 +280,8 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.tcp).poll_write_vectored(context, slices);
-        if let Poll::Ready(Ok(mut length)) = polled {
-            for slice in slices {
-                let part = length.min(slice.len());
-                self.sent(&slice[..part]);
-                length -= part;
-            }
+        if let Poll::Ready(Ok(length)) = polled {
+            frame::written(slices, length).for_each(|part| self.sent(part));
         }
         self.written(&polled);
         polled

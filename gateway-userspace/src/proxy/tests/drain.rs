@@ -58,6 +58,17 @@ async fn a_drain_finishes_what_is_in_flight_and_then_the_worker_ends() {
     tokio::task::spawn_blocking(move || world.worker.join().unwrap()).await.unwrap();
 }
 
+/// Waits until no more requests can be sent.
+async fn told_to_go(client: &mut Http2) {
+    within(async {
+        while !client.0.is_closed() {
+            let _ = client.0.ready().await;
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http2_client_is_told_to_go_and_its_streams_finish() {
     let (backend, mut asked, permits) = held(Speaks::Http2).await;
@@ -70,13 +81,7 @@ async fn an_http2_client_is_told_to_go_and_its_streams_finish() {
     world.worker.send(WorkerCommand::Drain).unwrap();
     permits.add_permits(1);
     assert_eq!(call.await.unwrap().text(), "done");
-    within(async {
-        while !other.0.is_closed() {
-            let _ = other.0.ready().await;
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    told_to_go(&mut other).await;
     tokio::task::spawn_blocking(move || world.worker.join().unwrap()).await.unwrap();
 }
 
@@ -177,12 +182,6 @@ async fn an_old_or_much_used_http2_connection_is_told_to_go_and_its_streams_fini
         within(asked.recv()).await.unwrap();
         permits.add_permits(1);
         assert_eq!(call.await.unwrap().text(), "done");
-        within(async {
-            while !other.0.is_closed() {
-                let _ = other.0.ready().await;
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        told_to_go(&mut other).await;
     }
 }

@@ -169,6 +169,26 @@ async fn filters_change_requests_and_responses() {
 }
 
 #[tokio::test]
+async fn a_gateway_behind_a_service_speaks_of_the_port_that_its_clients_know() {
+    let world = World::new();
+    for (port, location) in [(80, "http://example.com/x"), (8080, "http://example.com:8080/x")] {
+        let mut moved = rule(0, vec![]);
+        moved.filters = vec![Filter::Redirect(crate::snapshot::filter::Redirect {
+            scheme: None,
+            hostname: Some("example.com".into()),
+            port: None,
+            path: None,
+            status: ::http::StatusCode::FOUND,
+        })];
+        let kind = ListenerKind::Http(router(vec![("/", moved)]));
+        let gateway = world.gateway_behind(Some(port), kind, vec![]);
+        let answer = Http1::connect(gateway).await.get("/x").await;
+        assert_eq!(answer.headers["location"], location);
+        assert_eq!(world.record().await.destination.port(), port);
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_does_not_believe_what_clients_say_of_themselves() {
     let backend = serve(Speaks::Http1, |request| async move {
         let of = |name: &str| {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::guard::{Flood, Guard};
 use crate::limits::{Limits, UPSTREAM_BATCH_FRAMES};
-use crate::proxy::http2::frame::{Kind, PREFACE_BYTES, Scanner};
+use crate::proxy::http2::frame::{self, Kind, PREFACE_BYTES, Scanner};
 
 /// What a connection that is cut for a flood ends with. No socket fails in this way.
 pub(super) const FLOOD: io::ErrorKind = io::ErrorKind::QuotaExceeded;
@@ -101,12 +101,7 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = ready!(Pin::new(&mut self.tcp).poll_write_vectored(context, slices))?;
-        let mut left = length;
-        for slice in slices {
-            let part = left.min(slice.len());
-            self.sent(&slice[..part]);
-            left -= part;
-        }
+        frame::written(slices, length).for_each(|part| self.sent(part));
         Poll::Ready(Ok(length))
     }
 
