@@ -184,6 +184,8 @@ fn serve(mut stream: TcpStream, told: &Told) {
     {
         return;
     }
+    // One answer at a time: a frame of another between two of a head would be an error of its own.
+    let writing = Arc::new(Mutex::new(stream.try_clone().unwrap()));
     let mut head = [0; 9];
     while stream.read_exact(&mut head).is_ok() {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -193,14 +195,17 @@ fn serve(mut stream: TcpStream, told: &Told) {
         }
         let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
         if head[3] == kind::SETTINGS && head[4] & flag::ACK == 0 {
-            let _ = stream.write_all(&frame(kind::SETTINGS, flag::ACK, 0, &[]));
+            let ack = frame(kind::SETTINGS, flag::ACK, 0, &[]);
+            let _ = writing.lock().unwrap_or_else(PoisonError::into_inner).write_all(&ack);
         }
         if head[3] != kind::HEADERS {
             continue;
         }
         // Reading goes on meanwhile: who does not read is not answered either.
-        let (mut writing, told) = (stream.try_clone().unwrap(), told.clone());
-        std::thread::spawn(move || answer(&mut writing, id, &told));
+        let (writing, told) = (Arc::clone(&writing), told.clone());
+        std::thread::spawn(move || {
+            answer(&mut writing.lock().unwrap_or_else(PoisonError::into_inner), id, &told);
+        });
     }
 }
 
@@ -258,7 +263,10 @@ fn every_flood_of_a_backend_is_cut_with_its_reason_and_costs_neither_memory_nor_
         });
         let status = answer.header("proxy-status").unwrap_or_default();
         if reasons.is_empty() {
-            assert!(answer.status() == 200 && !answer.text.ends_with("0\r\n\r\n"), "{name}: {answer:?}");
+            // Head and flood may come in one piece: then there is no answer yet that could be cut off.
+            let is_refused = answer.status() == 502 && status.contains("upstream_flood");
+            let is_cut = answer.status() == 200 && !answer.text.ends_with("0\r\n\r\n");
+            assert!(is_refused || is_cut, "{name}: {answer:?}");
         } else {
             let is_told = reasons.iter().any(|reason| status.contains(reason));
             assert!(answer.status() == 502 && is_told, "{name}: {answer:?}");
@@ -271,5 +279,7 @@ fn every_flood_of_a_backend_is_cut_with_its_reason_and_costs_neither_memory_nor_
     }
     let tally = neighbour.finish();
     assert!(tally.failed == 0 && tally.ok > 100, "{tally:?}");
-    assert!(weir.errors().contains("floods its HTTP/2 connection"));
+    let log = weir.errors();
+    assert!(log.contains("floods its HTTP/2 connection"));
+    assert!(log.lines().count() < 1000, "a flood of frames is a flood of lines: {}", log.lines().count());
 }

@@ -55,7 +55,8 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(&options.level)
+    // The HTTP/2 codec warns of each odd frame of a peer: a peer may not fill the log.
+    let filter = EnvFilter::try_new(format!("h2=error,{}", options.level))
         .map_err(|e| LoggingError::Level { level: options.level.clone(), reason: e.to_string() })?;
     // Standard error may be a full disk: a line is lost then, and nothing more is said about it.
     let builder =
