@@ -24,6 +24,7 @@ const LINES: usize = 10;
 const NAME_MAX: usize = 100;
 /// Threads of Weir that are not named after it, and the program whose connects run Weir's hooks in the kernel.
 const ACCESS_LOG: &str = "access-log";
+const WORKER: &str = "worker-";
 const CONNECTING: &str = "weir-bench-part";
 
 /// A function, and its share of the CPU time that Weir had.
@@ -84,6 +85,7 @@ fn hottest(text: &str, connects: bool) -> Vec<Hot> {
     let ours = |thread: &str| match thread {
         _ if connects => thread == CONNECTING,
         ACCESS_LOG => true,
+        _ if thread.starts_with(WORKER) => true,
         _ => thread == "weir" || thread.starts_with("weir-") && !thread.starts_with("weir-bench"),
     };
     let lines = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
@@ -114,7 +116,7 @@ mod tests {
     const TOLD: &str = "\
 # Samples: 1K of event 'cpu-clock'
 #
-    40.00%|weir           |[.] weir::proxy::serve
+    40.00%|worker-0       |[.] weir::proxy::serve
     10.00%|weir-bench-part|[k] __inet_hash_connect
     20.00%|nginx          |[.] ngx_http_parse_request_line
     10.00%|access-log     |[k] clear_page_erms

@@ -9,6 +9,7 @@ mod install;
 mod maker;
 mod outage;
 mod pods;
+mod restart;
 mod upgrade;
 mod usage;
 mod weir;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::usage::Usage;
-use super::{Effort, PATIENCE, Play, maker};
+use super::{Effort, PATIENCE, Play, maker, restart};
 use crate::demo::tell;
 use crate::wait::wait_for;
 
@@ -69,7 +69,8 @@ pub(super) fn follow(play: &mut Play, effort: &Effort) -> Result<()> {
         tell::seen(&format!("{node}: {memory} MiB resident with {services} Services (bar {MEMORY_MIB} MiB)"));
         play.promise(memory <= MEMORY_MIB, &format!("at most {MEMORY_MIB} MiB on {node}, not {memory}"));
     }
-    empty(play)?;
+    restart::from_disk(play, &format!("many-{}", services.saturating_sub(1)))?;
+    empty(play, services)?;
     maker::remove(play)
 }
 
@@ -95,7 +96,7 @@ fn fill(play: &Play, services: u32, endpoints: u32) -> Result<()> {
     maker::run(play, &["services", "--count", &services.to_string(), "--endpoints", &each])?;
     let made = begun.elapsed();
     for node in &play.nodes {
-        wait_for(&format!("{services} Services on {node}"), PATIENCE, || {
+        wait_for(&format!("{services} Services on {node}"), patience(services), || {
             Usage::of(play, node).ok().filter(|now| now.count("WEIR_SERVICES") >= u64::from(services))
         })?;
     }
@@ -108,17 +109,26 @@ fn fill(play: &Play, services: u32, endpoints: u32) -> Result<()> {
     Ok(())
 }
 
+/// The more there are, the longer everybody is busy with them.
+fn patience(services: u32) -> Duration {
+    const EACH: Duration = Duration::from_millis(60);
+    PATIENCE + EACH * services
+}
+
 /// Removes them, and waits until the kernel's tables are as before.
-fn empty(play: &Play) -> Result<()> {
+fn empty(play: &Play, services: u32) -> Result<()> {
     const FEW: u64 = 50;
-    const WITHIN: Duration = Duration::from_secs(300);
     for path in
         ["/api/v1/namespaces/shop/services", "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"]
     {
-        play.cluster.kubectl(&["delete", "--raw", &format!("{path}?labelSelector=app%3Dmany")])?;
+        let raw = format!("{path}?labelSelector=app%3Dmany");
+        // The API server ends a request after a minute; what it has removed by then is gone.
+        wait_for("they are removed", patience(services), || {
+            play.cluster.kubectl(&["delete", "--raw", &raw]).ok()
+        })?;
     }
     for node in &play.nodes {
-        wait_for(&format!("the Services are gone from {node}"), WITHIN, || {
+        wait_for(&format!("the Services are gone from {node}"), patience(services), || {
             Usage::of(play, node).ok().filter(|now| now.count("WEIR_SERVICES") < FEW)
         })?;
     }
