@@ -98,6 +98,8 @@ impl Cluster {
             "spec": {
                 "nodeSelector": { "kubernetes.io/hostname": node },
                 "terminationGracePeriodSeconds": 1,
+                // Ten thousand Services would be more environment than a program may be started with.
+                "enableServiceLinks": false,
                 "containers": [{ "name": "pod", "image": POD_IMAGE, "args": words }],
             },
         });

@@ -56,17 +56,28 @@ enum Installation {
     Unknown,
 }
 
+impl Installation {
+    /// Whether this process may look at it; `None` where the API server did not answer.
+    fn is_seen(self) -> Option<bool> {
+        match self {
+            Self::There | Self::Deleted => Some(true),
+            Self::Forbidden => Some(false),
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// One node of a cluster.
 pub struct Node {
     cluster: Cluster,
-    /// The DaemonSet was seen once, so that this process may look.
-    may_look: Cell<bool>,
+    /// Whether this process may look at the DaemonSet; `None` until the API server has answered.
+    may_look: Cell<Option<bool>>,
 }
 
 impl Node {
     /// That of this process.
     pub fn new(cluster: Cluster) -> Self {
-        Self { cluster, may_look: Cell::new(false) }
+        Self { cluster, may_look: Cell::new(None) }
     }
 
     /// How new desired state is.
@@ -80,8 +91,11 @@ impl Node {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut written: Option<(Instant, NodeReportStatus)> = None;
         let mut failed = None;
-        self.may_look.set(self.installation().await == Installation::There);
         loop {
+            // A process that starts without an API server has to know it, too, once there is one.
+            if self.may_look.get().is_none() {
+                self.may_look.set(self.installation().await.is_seen());
+            }
             tick.tick().await;
             let status = self.status(&parts);
             let due = written
@@ -186,7 +200,7 @@ impl Node {
         match installation {
             Installation::Deleted => Ended::Uninstalled,
             // The role was taken away: an uninstall deletes it together with the DaemonSet.
-            Installation::Forbidden if self.may_look.get() => Ended::Uninstalled,
+            Installation::Forbidden if self.may_look.get() == Some(true) => Ended::Uninstalled,
             _ => Ended::Stays,
         }
     }
@@ -206,7 +220,7 @@ impl Node {
             Ok(Err(error)) => match &error {
                 kube::Error::Api(status) if status.code == 404 => Installation::Deleted,
                 kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-                    if !self.may_look.get() {
+                    if self.may_look.get().is_none() {
                         let why = refusal::explain(Verb::Get, "apps", "daemonsets", &error);
                         tracing::warn!("an uninstall would leave this node's pins behind: {why}");
                     }

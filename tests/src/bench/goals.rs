@@ -91,7 +91,13 @@ const fn value(
     Goal { what, measure: Measure::Value(Figure(scenario, variant, "weir", metric)), bound, unit }
 }
 
-const GOALS: [Goal; 27] = [
+/// Memory when all connections are gone, over what it was.
+const fn memory(what: &'static str, was: &'static str) -> Goal {
+    let measure = Measure::Ratio(Figure("idle", "", "weir", "after_mib"), Figure("idle", "", "weir", was));
+    Goal { what, measure, bound: Bound::AtMost(1.05), unit: "x" }
+}
+
+const GOALS: [Goal; 29] = [
     over("HTTP/1.1 saturation against Envoy", ("sat", ""), "rps", "envoy", Bound::AtLeast(2.8)),
     over("HTTP/1.1 saturation against HAProxy", ("sat", ""), "rps", "haproxy", Bound::AtLeast(0.9)),
     over("HTTP/2 saturation against Envoy", ("h2", ""), "rps", "envoy", Bound::AtLeast(2.5)),
@@ -150,6 +156,8 @@ const GOALS: [Goal; 27] = [
     },
     value("memory when idle, 200 routes", ("idle", ""), "base_mib", Bound::AtMost(20.0), " MiB"),
     value("memory of an idle connection", ("idle", ""), "connection_kib", Bound::AtMost(16.0), " KiB"),
+    memory("memory after 12,000 connections, of that of a fresh process", "base_mib"),
+    memory("memory after 12,000 connections, of that after 4,000", "warm_mib"),
     value("memory with a large cluster", ("scale", ""), "pss_mib", Bound::AtMost(150.0), " MiB"),
     value("full compile of it", ("scale", ""), "full_compile_ms", Bound::AtMost(1000.0), " ms"),
     value(

@@ -7,17 +7,17 @@ use crate::cluster::NAMESPACE;
 use crate::demo::tell;
 use crate::wait::wait_for;
 
-/// From the start of the process until it serves. The container's own start is the kubelet's.
+/// From the first sight of the process until it serves. What comes before is the kubelet's and the runtime's.
 const BACK_WITHIN_MS: u64 = 1000;
-/// Kills it, waits for the next process, and asks that until it is ready: the milliseconds since it was started.
+/// Kills it, waits for the next process, and asks that until it is ready: the milliseconds between.
 const RESTART: &str = r#"
 of() { pgrep -of '^/usr/bin/weir node'; }
 killed=$(of) && kill -KILL "$killed" || exit 1
-until next=$(of) && [ "$next" != "$killed" ]; do sleep 0.01; done
-started=$(sed 's/.*) //' "/proc/$next/stat" | cut -d' ' -f20)
+until next=$(of) && [ "$next" != "$killed" ]; do :; done
+read -r seen _ < /proc/uptime
 until curl --silent --fail --max-time 1 --output /dev/null "$1"; do sleep 0.005; done
 read -r now _ < /proc/uptime
-echo $(( ${now%.*}${now#*.} * 10 - started * 1000 / $(getconf CLK_TCK) ))
+echo $(( (${now%.*}${now#*.} - ${seen%.*}${seen#*.}) * 10 ))
 "#;
 
 /// With a Service that must be on the disk by then.
