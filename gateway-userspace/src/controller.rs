@@ -141,10 +141,8 @@ async fn lead_at_times(
             return;
         }
         meters.leads(true);
-        let freshness = desired.freshness.clone();
         let around = Surroundings {
             desired: desired.desired.clone(),
-            is_complete: Box::new(move || freshness.is_complete()),
             service_type: settings.service_type,
             meters: Arc::clone(meters),
             limits: Arc::clone(&settings.limits),

@@ -19,10 +19,12 @@ pub struct Desired {
     pub set: ResourceSet,
     /// What could not be read, and where.
     pub findings: Arc<[Diagnostic]>,
+    /// Every kind is known: what is not here is nowhere. Nobody else's object is to suffer from a state that is not.
+    pub complete: bool,
 }
 
 impl From<ResourceSet> for Desired {
     fn from(set: ResourceSet) -> Self {
-        Self { set, findings: Arc::default() }
+        Self { set, findings: Arc::default(), complete: true }
     }
 }

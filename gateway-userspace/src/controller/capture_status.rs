@@ -22,7 +22,8 @@ pub struct CaptureStatus {
 /// What the nodes report of their pods.
 #[derive(Debug, Default)]
 pub struct CaptureStatuses {
-    pods: BTreeMap<ObjectKey, (String, CaptureStatus)>,
+    /// By the node that says so: a pod of a StatefulSet has its name on another node when it comes again.
+    pods: BTreeMap<ObjectKey, BTreeMap<String, CaptureStatus>>,
     nodes: BTreeMap<String, Vec<ObjectKey>>,
 }
 
@@ -35,19 +36,21 @@ impl CaptureStatuses {
         let keys: Vec<ObjectKey> = pods.iter().map(|pod| ObjectKey::new(&pod.namespace, &pod.name)).collect();
         let mut changed = Vec::new();
         for (key, pod) in keys.iter().zip(&pods) {
-            let entry = (node.to_owned(), status(pod));
-            if self.pods.get(key) != Some(&entry) {
-                self.pods.insert(key.clone(), entry);
+            let said = self.pods.entry(key.clone()).or_default();
+            let status = status(pod);
+            if said.get(node) != Some(&status) {
+                said.insert(node.to_owned(), status);
                 changed.push(key.clone());
             }
         }
         let before = self.nodes.remove(node).unwrap_or_default();
         for key in before.into_iter().filter(|key| !keys.contains(key)) {
-            // A pod of the same name may be on another node by now.
-            if self.pods.get(&key).is_some_and(|(of, _)| of == node) {
+            let Some(said) = self.pods.get_mut(&key) else { continue };
+            said.remove(node);
+            if said.is_empty() {
                 self.pods.remove(&key);
-                changed.push(key);
             }
+            changed.push(key);
         }
         if !keys.is_empty() {
             self.nodes.insert(node.to_owned(), keys);
@@ -55,9 +58,14 @@ impl CaptureStatuses {
         changed
     }
 
-    /// What is to stand on a pod; nothing where no node speaks of it.
-    pub fn get(&self, pod: &ObjectKey) -> Option<&CaptureStatus> {
-        self.pods.get(pod).map(|(_, status)| status)
+    /// What is to stand on the pod with this UID; nothing where no node speaks of it.
+    pub fn get(&self, pod: &ObjectKey, uid: &str) -> Option<&CaptureStatus> {
+        self.pods.get(pod)?.values().find(|status| status.uid == uid)
+    }
+
+    /// Whether a node speaks of a pod of this name.
+    pub fn has(&self, pod: &ObjectKey) -> bool {
+        self.pods.contains_key(pod)
     }
 }
 
@@ -92,21 +100,27 @@ mod tests {
         let mut statuses = CaptureStatuses::default();
         let first = report(&[("a", "captured", None), ("b", "skipped", Some("HostNetwork"))]);
         assert_eq!(statuses.take("n1", Some(&first)), [key("a"), key("b")]);
-        assert_eq!(statuses.get(&key("b")).unwrap().text, "skipped:HostNetwork");
+        assert_eq!(statuses.get(&key("b"), "u-b").unwrap().text, "skipped:HostNetwork");
         assert_eq!(statuses.take("n1", Some(&first)), [], "nothing has changed");
         let second = report(&[("a", "captured", None)]);
         assert_eq!(statuses.take("n1", Some(&second)), [key("b")]);
-        assert_eq!(statuses.get(&key("b")), None);
+        assert_eq!(statuses.get(&key("b"), "u-b"), None);
         assert_eq!(statuses.take("n1", None), [key("a")]);
     }
 
     #[test]
     fn a_pod_that_moved_is_what_its_new_node_says() {
         let mut statuses = CaptureStatuses::default();
-        statuses.take("n1", Some(&report(&[("a", "captured", None)])));
-        statuses.take("n2", Some(&report(&[("a", "pending", None)])));
-        assert_eq!(statuses.take("n1", None), []);
-        assert_eq!(statuses.get(&key("a")).unwrap().text, "pending");
+        let old = report(&[("a", "captured", None)]);
+        let mut new = report(&[("a", "pending", None)]);
+        new["status"]["pods"][0]["uid"] = "u-next".into();
+        statuses.take("n2", Some(&new));
+        // The node of the one before is slow, or gone: its report comes later all the same.
+        statuses.take("n1", Some(&old));
+        assert_eq!(statuses.get(&key("a"), "u-next").unwrap().text, "pending");
+        statuses.take("n1", None);
+        assert_eq!(statuses.get(&key("a"), "u-next").unwrap().text, "pending");
+        assert_eq!(statuses.get(&key("a"), "u-a"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use crate::control::config::gateway::Gateway;
+use crate::control::config::meta::ObjectKey;
 use crate::control::config::route::GATEWAY_GROUP;
 use crate::control::report::{CONTROLLER_NAME, GatewayStatus};
 use crate::control::stable_hash::fnv1a;
@@ -83,6 +84,11 @@ pub struct Exposure {
     pub addresses: Vec<Address>,
     /// Why not.
     pub unreachable: Option<Unreachable>,
+}
+
+/// What there is to say of a Service that has the name of a Gateway's.
+pub fn foreign(service: &ObjectKey) -> String {
+    format!("Service {service} is there and was not made for this Gateway: rename it or the Gateway")
 }
 
 /// The name of a Gateway's Service (GEP-1762: `<gateway>-<class>`), made to fit a Service's name.
@@ -208,10 +214,7 @@ impl Exposed<'_> {
             return unreachable("Pending", message);
         };
         if !self.owns(service) {
-            let message = format!(
-                "Service {namespace}/{name} is there and was not made for this Gateway: rename it or the Gateway"
-            );
-            return unreachable("NoResources", message);
+            return unreachable("NoResources", foreign(&ObjectKey::new(namespace, &name)));
         }
         let addresses = addresses(service);
         if addresses.is_empty() {

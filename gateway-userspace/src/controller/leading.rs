@@ -1,5 +1,6 @@
 //! What the leader does: follows what is desired and what is there, and writes the difference.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::capture_status::CaptureStatuses;
-use super::exposure::ServiceType;
+use super::exposure::{ServiceType, foreign};
 use super::follow::Events;
 use super::meters::Meters;
 use super::plan::{Facts, Target, Wanted, Write, content};
@@ -26,8 +27,6 @@ use crate::limits::{ControllerLimits, Limits};
 pub struct Surroundings {
     /// The desired state.
     pub desired: watch::Receiver<Desired>,
-    /// True once every kind of it is known.
-    pub is_complete: Box<dyn Fn() -> bool>,
     /// Type of the Services of Gateways where nothing else is said.
     pub service_type: ServiceType,
     /// What is counted.
@@ -46,6 +45,8 @@ pub struct Leading {
     wanted: Wanted,
     known: Known,
     captures: CaptureStatuses,
+    /// Why the Service of a Gateway could not be made.
+    refused: BTreeMap<Target, String>,
     schedule: Schedule<Target>,
     writer: Writer,
 }
@@ -69,6 +70,7 @@ impl Leading {
             wanted: Wanted::default(),
             known: Known::default(),
             captures: CaptureStatuses::default(),
+            refused: BTreeMap::new(),
             around,
             writer,
         }
@@ -112,12 +114,15 @@ impl Leading {
     }
 
     fn apply(&mut self, desired: Desired) {
+        let completes = desired.complete && !self.current.complete;
         self.current = desired.clone();
         // Not logged: findings stand in the statuses, and endpoints are the nodes' business.
         let applied = self.control.apply(&desired);
         let wanted = Wanted::new(applied.report);
         let now = Instant::now();
-        for id in wanted.changes_since(&self.wanted) {
+        // Nothing was written of what came of half a state.
+        let before = if completes { &Wanted::default() } else { &self.wanted };
+        for id in wanted.changes_since(before) {
             self.schedule.mark(Target::Object(id), now);
         }
         self.wanted = wanted;
@@ -127,6 +132,7 @@ impl Leading {
         let completes = matches!(event, Event::Complete);
         let (before, now) = (self.known.is_complete(source), Instant::now());
         let changed = self.known.take(source, event);
+        self.forget_gone(source, &changed);
         match source {
             Source::GatewayClasses => self.mark(Kind::GatewayClass, changed),
             Source::Gateways => self.mark(Kind::Gateway, changed),
@@ -147,7 +153,7 @@ impl Leading {
             Source::Pods => {
                 let annotated =
                     |key: &ObjectKey| self.known.get(source, key).is_some_and(|seen| !seen.content.is_null());
-                let known = |key: &ObjectKey| self.captures.get(key).is_some() || annotated(key);
+                let known = |key: &ObjectKey| self.captures.has(key) || annotated(key);
                 let pods: Vec<ObjectKey> = changed.into_iter().filter(known).collect();
                 pods.into_iter().for_each(|pod| self.schedule.mark(Target::Pod(pod), now));
             }
@@ -180,9 +186,27 @@ impl Leading {
             .for_each(|id| self.schedule.mark(Target::Object(id.clone()), now));
     }
 
-    /// Looks at what is due, and writes what differs.
-    async fn work(&mut self) {
-        let Some(id) = self.schedule.next(Instant::now()) else { return };
+    /// Of objects that are gone nothing is remembered.
+    fn forget_gone(&mut self, source: Source, changed: &[ObjectKey]) {
+        let kind = match source {
+            Source::GatewayClasses => Some(Kind::GatewayClass),
+            Source::Gateways => Some(Kind::Gateway),
+            Source::HttpRoutes => Some(Kind::HttpRoute),
+            Source::GrpcRoutes => Some(Kind::GrpcRoute),
+            Source::Pods => None,
+            _ => return,
+        };
+        for key in changed.iter().filter(|key| self.known.get(source, key).is_none()) {
+            let target = match kind {
+                Some(kind) => Target::Object(ObjectId { kind, key: key.clone() }),
+                None => Target::Pod(key.clone()),
+            };
+            self.schedule.forget(&target);
+            self.refused.remove(&target);
+        }
+    }
+
+    fn plan(&self, id: &Target) -> Vec<Write> {
         // The API's times have no fractions.
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let facts = Facts {
@@ -190,52 +214,99 @@ impl Leading {
             wanted: &self.wanted,
             known: &self.known,
             captures: &self.captures,
-            complete: (self.around.is_complete)(),
+            complete: self.current.complete,
+            refused: self.refused.get(id).map(String::as_str),
             service_type: self.around.service_type,
             now: &now,
         };
-        let writes = facts.plan(&id);
+        facts.plan(id)
+    }
+
+    /// Looks at what is due, and writes what differs.
+    async fn work(&mut self) {
+        let Some(id) = self.schedule.next(Instant::now()) else { return };
+        let mut writes = self.plan(&id);
+        let asks = |write: &Write| matches!(write, Write::Apply { source: Source::Services, .. });
+        if !writes.iter().any(asks) && self.refused.remove(&id).is_some() {
+            writes = self.plan(&id);
+        }
         if writes.is_empty() {
+            // A look costs the API server nothing.
+            self.schedule.give_back_write();
+            self.schedule.settled(&id);
             return;
         }
-        let mut written = Vec::new();
+        let (mut written, mut denied) = (Vec::new(), false);
         for write in writes {
+            let is_status = matches!(write, Write::Status { .. });
             // A Gateway's status follows what its Service has become, not what it was.
-            let waits = matches!(write, Write::Status { .. }) && !written.is_empty();
-            if waits {
+            if is_status && !written.is_empty() && !denied {
                 self.schedule.mark(id.clone(), Instant::now());
                 break;
             }
-            if !self.write(&id, &write).await {
-                return;
+            if is_status && denied {
+                break;
             }
-            written.push(write);
+            match self.write(&id, &write).await {
+                Outcome::Changed => written.push(write),
+                Outcome::Same => {}
+                // One that is not allowed does not stand in the way of the others.
+                Outcome::Denied => denied = true,
+                Outcome::Stopped => return,
+            }
         }
-        if self.schedule.wrote(&id, content(&written), Instant::now()) {
+        if denied {
+            // The status says so, as far as it does not say so yet.
+            let status = self.plan(&id).into_iter().find(|write| matches!(write, Write::Status { .. }));
+            if let Some(status) = status {
+                self.write(&id, &status).await;
+            }
+            self.schedule.failed(id, Instant::now());
+        } else if !written.is_empty() && self.schedule.wrote(&id, content(&written), Instant::now()) {
             self.around.meters.contended();
             warn!(object = %id, "another writer undoes what is written here: written ever more rarely");
         }
     }
 
-    /// One write; false when the object is to be looked at later.
-    async fn write(&mut self, id: &Target, write: &Write) -> bool {
-        let source = write.source();
+    /// One write.
+    async fn write(&mut self, id: &Target, write: &Write) -> Outcome {
+        let (source, key) = (write.source(), write.key());
+        let makes_service = matches!(write, Write::Apply { source: Source::Services, .. });
         let answer = self.writer.write(write).await;
         self.around.meters.wrote(source, answer.as_ref().map(|_| ()));
         match answer {
-            Ok(Written::Is(seen)) => self.known.wrote(source, write.key(), seen),
-            Ok(Written::Deleted) => {
-                self.known.take(source, Event::Gone(write.key().clone()));
-                info!(kind = source.plural(), name = %write.key(), "deleted: nobody needs it any more");
+            Ok(Written::Is(seen)) => {
+                if makes_service {
+                    self.refused.remove(id);
+                }
+                // What the API server makes of it otherwise is not to be asked for on and on.
+                let same = self.known.get(source, key).is_some_and(|known| known.version == seen.version);
+                self.known.wrote(source, key, seen);
+                if same { Outcome::Same } else { Outcome::Changed }
             }
-            Ok(Written::Foreign(seen)) => {
-                self.known.wrote(source, write.key(), seen);
-                warn!(kind = source.plural(), name = %write.key(), "it is another's, and left alone");
-                self.schedule.mark(id.clone(), Instant::now());
+            Ok(Written::Deleted) => {
+                self.known.take(source, Event::Gone(key.clone()));
+                info!(kind = source.plural(), name = %key, "deleted: nobody needs it any more");
+                Outcome::Changed
+            }
+            Ok(Written::Foreign) => {
+                // Not kept in mind: of what is another's no event comes.
+                let told = makes_service && self.refused.insert(id.clone(), foreign(key)).is_some();
+                if !told {
+                    warn!(kind = source.plural(), name = %key, "it is another's, and left alone");
+                }
+                Outcome::Denied
             }
             Err(WriteError::Gone) if matches!(write, Write::Status { .. } | Write::Annotate { .. }) => {
                 self.schedule.forget(id);
-                return false;
+                Outcome::Stopped
+            }
+            Err(WriteError::Denied(why)) if matches!(write, Write::Apply { .. } | Write::Delete { .. }) => {
+                warn!(object = %id, kind = source.plural(), "not written: {why}");
+                if makes_service {
+                    self.refused.insert(id.clone(), format!("Service {key} cannot be made: {why}"));
+                }
+                Outcome::Denied
             }
             Err(error) => {
                 if matches!(error, WriteError::Conflict) {
@@ -244,9 +315,20 @@ impl Leading {
                     warn!(object = %id, kind = source.plural(), "not written: {error}");
                 }
                 self.schedule.failed(id.clone(), Instant::now());
-                return false;
+                Outcome::Stopped
             }
         }
-        true
     }
+}
+
+/// What came of a write.
+enum Outcome {
+    /// The API server has something new.
+    Changed,
+    /// It had that already.
+    Same,
+    /// It says no, and will the next time.
+    Denied,
+    /// Nothing more is to be done with the object now.
+    Stopped,
 }

@@ -48,7 +48,8 @@ impl Meters {
             Err(WriteError::Gone) => "gone",
             Err(WriteError::NotLeading) => "not_leading",
             Err(WriteError::Silent) => "timeout",
-            Err(WriteError::Refused(_)) => "refused",
+            Err(WriteError::Denied(_)) => "refused",
+            Err(WriteError::Failed(_)) => "failed",
         };
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         *writes.entry((source, outcome)).or_default() += 1;

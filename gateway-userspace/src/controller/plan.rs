@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use super::applied;
 use super::capture_status::CaptureStatuses;
-use super::exposure::{Exposed, SERVICE_TYPE_ANNOTATION, ServiceType};
+use super::exposure::{Exposed, SERVICE_TYPE_ANNOTATION, ServiceType, Unreachable};
 use super::seen::{Known, Seen, Source};
 use super::slices::{self, NodePod};
 use super::status;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::resources::{Kind, ObjectId, ResourceSet};
 use crate::control::config::service::SERVICE_NAME_LABEL;
-use crate::control::report::{GatewayStatus, StatusReport};
+use crate::control::report::{CONTROLLER_NAME, GatewayStatus, StatusReport};
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,8 +177,10 @@ pub struct Facts<'a> {
     pub known: &'a Known,
     /// What nodes report of their pods.
     pub captures: &'a CaptureStatuses,
-    /// Every kind of the desired state is known: what is not in it is not desired.
+    /// Every kind of the desired state is known.
     pub complete: bool,
+    /// What stands in the way of the Service of the Gateway that is looked at.
+    pub refused: Option<&'a str>,
     /// Where nothing else is said.
     pub service_type: ServiceType,
     /// RFC 3339, UTC.
@@ -193,6 +195,10 @@ impl Facts<'_> {
             Target::Pod(key) => return self.pod(key).into_iter().collect(),
             Target::Object(id) => id,
         };
+        // What became of half a state is not what becomes of all.
+        if !self.complete {
+            return Vec::new();
+        }
         let key = &id.key;
         match id.kind {
             Kind::GatewayClass => self.class(key).into_iter().collect(),
@@ -209,7 +215,7 @@ impl Facts<'_> {
             return None;
         }
         // A report of the pod that had this name before says nothing of this one.
-        let wanted = self.captures.get(key).filter(|capture| capture.uid == seen.uid);
+        let wanted = self.captures.get(key, &seen.uid);
         let text = wanted.map(|capture| &*capture.text);
         (seen.content.as_str() != text).then(|| Write::Annotate {
             key: key.clone(),
@@ -239,7 +245,8 @@ impl Facts<'_> {
                     return None;
                 }
             }
-            None if !self.complete => return None,
+            // Only what is known not to be Weir's loses what Weir wrote: what is missing may be about to come.
+            None if self.generation_of(id) != Some(seen.generation) => return None,
             None => {}
         }
         let fields = status::of_route(&seen.content, wanted, self.now)?;
@@ -252,9 +259,12 @@ impl Facts<'_> {
         if !needed.iter().all(|source| self.known.is_complete(*source)) {
             return Vec::new();
         }
-        let entry = self.set.gateways.get(key);
-        let (Some(status), Some(entry)) = (self.wanted.gateway(key), entry) else {
-            return if self.complete { self.surplus(key, seen, None) } else { Vec::new() };
+        // A Gateway that is gone takes what it owns with it; one that is not read yet keeps it.
+        let Some(entry) = self.set.gateways.get(key) else { return Vec::new() };
+        let Some(status) = self.wanted.gateway(key) else {
+            let is_read = entry.object.metadata.generation == seen.generation;
+            let leaves = is_read && self.is_anothers(&entry.object.spec.gateway_class_name);
+            return if leaves { self.surplus(key, seen, None) } else { Vec::new() };
         };
         if status::generation(&status.conditions) != Some(seen.generation) {
             return Vec::new();
@@ -268,11 +278,30 @@ impl Facts<'_> {
         writes.extend(self.made_for(key, &exposed, &pods));
         let service = self.known.get(Source::Services, &service_key(key, &exposed));
         let ready = pods.iter().filter(|pod| pod.ready && !pod.terminating).count();
-        let exposure = exposed.exposure(service.map(|s| &s.content), ready);
+        let mut exposure = exposed.exposure(service.map(|s| &s.content), ready);
+        if let Some(message) = self.refused {
+            exposure.unreachable = Some(Unreachable { reason: "NoResources", message: message.to_owned() });
+        }
         if let Some(fields) = status::of_gateway(&seen.content, status, &exposure, self.now) {
             writes.push(status_write(Source::Gateways, key, seen, fields));
         }
         writes
+    }
+
+    /// A class that is there and has another controller. One that is missing may be made anew: addresses that are
+    /// given back meanwhile are lost.
+    fn is_anothers(&self, class: &str) -> bool {
+        let class = self.set.gateway_classes.get(&ObjectKey::new("", class));
+        class.is_some_and(|class| class.object.spec.controller_name != CONTROLLER_NAME)
+    }
+
+    /// Of a route, as the desired state has it.
+    fn generation_of(&self, id: &ObjectId) -> Option<i64> {
+        match id.kind {
+            Kind::HttpRoute => self.set.http_routes.get(&id.key).map(|e| e.object.metadata.generation),
+            Kind::GrpcRoute => self.set.grpc_routes.get(&id.key).map(|e| e.object.metadata.generation),
+            _ => None,
+        }
     }
 
     /// The Gateway's word, its class's, or the default.

@@ -47,11 +47,14 @@ impl<T: Ord + Clone> Schedule<T> {
         Self { pace, rank, due: BTreeMap::new(), trouble: BTreeMap::new(), tokens: pace.burst, refilled: now }
     }
 
-    /// It changed: look at it, now unless it is in trouble.
+    /// It changed: look at it, now unless it is in trouble. What failed may be mended by the change: it waits no
+    /// longer than after its first failure.
     pub fn mark(&mut self, target: T, now: Instant) {
-        let held =
-            self.trouble.get(&target).and_then(|t| Some(t.at + self.wait(t.same.checked_sub(SAME_WRITES)?)));
-        self.due.entry(target).or_insert(held.map_or(now, |held| held.max(now)));
+        let trouble = self.trouble.get(&target);
+        let held = trouble.and_then(|t| Some(t.at + self.wait(t.same.checked_sub(SAME_WRITES)?)));
+        let failed = trouble.filter(|t| t.failures > 0).map(|_| now + self.pace.retry);
+        let at = held.max(failed).map_or(now, |at| at.max(now));
+        self.due.entry(target).and_modify(|due| *due = at.min(*due)).or_insert(at);
     }
 
     /// What is due. It is no longer, from here on.
@@ -94,6 +97,13 @@ impl<T: Ord + Clone> Schedule<T> {
         trouble.same > SAME_WRITES
     }
 
+    /// It is as it should be, without a write.
+    pub fn settled(&mut self, target: &T) {
+        if let Some(trouble) = self.trouble.get_mut(target) {
+            trouble.failures = 0;
+        }
+    }
+
     /// It is gone.
     pub fn forget(&mut self, target: &T) {
         self.trouble.remove(target);
@@ -119,6 +129,11 @@ impl<T: Ord + Clone> Schedule<T> {
             }
             None => Err(self.refilled + each),
         }
+    }
+
+    /// A write that was taken is not made.
+    pub fn give_back_write(&mut self) {
+        self.tokens = self.tokens.saturating_add(1).min(self.pace.burst);
     }
 
     fn trouble_of(&mut self, target: &T, now: Instant) -> &mut Trouble {
@@ -173,6 +188,31 @@ mod tests {
             assert_eq!(schedule.next_due(), Some(now + Duration::from_secs(wait)));
             assert_eq!(schedule.next(now), None);
             schedule.next(now + PACE.retry_max);
+        }
+    }
+
+    #[test]
+    fn a_change_is_looked_at_soon_however_often_it_failed_before() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(PACE, |_| 0, now);
+        for _ in 0..10 {
+            schedule.failed("a", now);
+        }
+        schedule.mark("a", now);
+        assert_eq!(schedule.next_due(), Some(now + PACE.retry));
+        schedule.settled(&"a");
+        schedule.next(now + PACE.retry);
+        schedule.failed("a", now);
+        assert_eq!(schedule.next_due(), Some(now + PACE.retry), "what was right in the end begins anew");
+    }
+
+    #[test]
+    fn a_look_that_writes_nothing_takes_no_write() {
+        let now = Instant::now();
+        let mut schedule: Schedule<u8> = Schedule::new(PACE, |_| 0, now);
+        for _ in 0..100 {
+            assert_eq!(schedule.take_write(now), Ok(()));
+            schedule.give_back_write();
         }
     }
 

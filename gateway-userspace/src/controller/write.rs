@@ -33,9 +33,12 @@ pub enum WriteError {
     /// The API server took too long.
     #[error("no answer within {TIMEOUT:?}")]
     Silent,
-    /// The API server says no.
+    /// The API server says no, to this one or to its writer: again and again, most likely.
     #[error("{0}")]
-    Refused(String),
+    Denied(String),
+    /// It could not be asked, or fails.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// What a write led to.
@@ -46,7 +49,7 @@ pub enum Written {
     /// It is gone.
     Deleted,
     /// There is one that belongs to another.
-    Foreign(Seen),
+    Foreign,
 }
 
 /// Writes as the leader.
@@ -90,10 +93,9 @@ impl Writer {
             Write::Apply { object, new_for, .. } => {
                 if let Some(owner) = new_for {
                     let there = api.get_opt(name).await.map_err(|e| failed(Verb::Get, "", &e))?;
-                    let foreign = there
-                        .filter(|o| o.metadata.owner_references.iter().flatten().all(|r| r.uid != *owner));
-                    if let Some(foreign) = foreign {
-                        return Ok(Written::Foreign(seen(source, foreign)));
+                    let owners = |o: DynamicObject| o.metadata.owner_references.unwrap_or_default();
+                    if there.is_some_and(|o| owners(o).iter().all(|r| r.uid != *owner)) {
+                        return Ok(Written::Foreign);
                     }
                 }
                 let parameters = PatchParams::apply(FIELD_MANAGER).force();
@@ -140,7 +142,13 @@ fn failure(verb: Verb, source: Source, sub: &str, error: &kube::Error) -> WriteE
         kube::Error::Api(status) if status.code == 404 => WriteError::Gone,
         error => {
             let resource = format!("{}{sub}", source.plural());
-            WriteError::Refused(refusal::explain(verb, source.kind().0, &resource, error))
+            let why = refusal::explain(verb, source.kind().0, &resource, error);
+            match error {
+                kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
+                    WriteError::Denied(why)
+                }
+                _ => WriteError::Failed(why),
+            }
         }
     }
 }

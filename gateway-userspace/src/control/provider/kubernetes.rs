@@ -31,7 +31,7 @@ use kube::Config;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use self::client::ClientError;
@@ -208,6 +208,11 @@ async fn restore(file: &StateFile, hub: &RefCell<Hub>) {
 /// Ends the patience with an API server that does not say what has happened since the restart.
 async fn tell_restored(hub: Rc<RefCell<Hub>>, wait: Duration) {
     sleep(wait).await;
+    // It lists what has become of what was known: better late than wrong, for a while.
+    let patience = Instant::now() + LIST_PATIENCE;
+    while hub.borrow().is_outdated() && Instant::now() < patience {
+        sleep(wait).await;
+    }
     hub.borrow_mut().tell_restored();
 }
 
@@ -233,6 +238,9 @@ async fn keep(file: StateFile, hub: Rc<RefCell<Hub>>, interval: Duration) {
         hub.state_finding(error.map(|error| state_finding(&file, &error)));
     }
 }
+
+/// How long a list may take that replaces what was known before a restart.
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Before the first state is written.
 const FIRST_WRITE_AFTER: Duration = Duration::from_secs(2);

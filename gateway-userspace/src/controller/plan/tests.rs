@@ -18,6 +18,7 @@ struct Cluster {
     known: Known,
     captures: CaptureStatuses,
     complete: bool,
+    refused: Option<String>,
 }
 
 fn object<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
@@ -78,6 +79,7 @@ impl Cluster {
             known,
             captures: CaptureStatuses::default(),
             complete: true,
+            refused: None,
         };
         cluster.compile();
         cluster
@@ -88,6 +90,25 @@ impl Cluster {
         self.wanted = Wanted::new(control.apply(&Desired::from(self.set.clone())).report);
     }
 
+    /// Makes a class, and the Gateway one of it.
+    fn class_of_web(&mut self, class: &str, controller: &str) {
+        let origin = || Origin::Api { resource_version: 1 };
+        let object_of_class = json!({
+            "metadata": {"name": class, "generation": 1}, "spec": {"controllerName": controller},
+        });
+        let key = ObjectKey::new("", class);
+        self.set.insert(key, origin(), Object::GatewayClass(object(object_of_class)));
+        let gateway = json!({
+            "metadata": meta("web", 3),
+            "spec": {
+                "gatewayClassName": class,
+                "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+            },
+        });
+        self.set.insert(ObjectKey::new("shop", "web"), origin(), Object::Gateway(object(gateway)));
+        self.compile();
+    }
+
     fn plan(&self, id: &Target) -> Vec<Write> {
         let facts = Facts {
             set: &self.set,
@@ -95,6 +116,7 @@ impl Cluster {
             known: &self.known,
             captures: &self.captures,
             complete: self.complete,
+            refused: self.refused.as_deref(),
             service_type: ServiceType::ClusterIp,
             now: NOW,
         };
@@ -186,15 +208,41 @@ fn a_route_gets_one_status_for_its_generation_and_none_for_another() {
 }
 
 #[test]
-fn what_is_not_fully_known_takes_nothing_away() {
+fn nothing_is_written_of_what_came_of_half_a_state() {
     let mut cluster = Cluster::new();
-    cluster.settle(&id(Kind::HttpRoute, "cart"));
-    cluster.settle(&id(Kind::Gateway, "web"));
-    cluster.set.gateways.remove(&ObjectKey::new("shop", "web"));
+    cluster.set.services = Default::default();
     cluster.compile();
     cluster.complete = false;
-    assert_eq!(cluster.plan(&id(Kind::HttpRoute, "cart")), []);
-    assert_eq!(cluster.plan(&id(Kind::Gateway, "web")), []);
+    for target in [id(Kind::HttpRoute, "cart"), id(Kind::Gateway, "web"), id(Kind::GatewayClass, "weir")] {
+        assert_eq!(cluster.plan(&target), []);
+    }
+}
+
+#[test]
+fn a_gateway_or_route_that_is_not_read_yet_loses_nothing() {
+    let mut cluster = Cluster::new();
+    cluster.node_pod("weir-1", "10.1.0.1");
+    let (web, cart) = (id(Kind::Gateway, "web"), id(Kind::HttpRoute, "cart"));
+    cluster.settle(&cart);
+    cluster.settle(&web);
+    cluster.set.gateways.remove(key_of(&web));
+    cluster.set.http_routes.remove(key_of(&cart));
+    cluster.compile();
+    assert_eq!(cluster.plan(&cart), []);
+    assert_eq!(cluster.plan(&web), []);
+}
+
+#[test]
+fn a_class_that_is_gone_for_a_moment_costs_no_gateway_its_address() {
+    let mut cluster = Cluster::new();
+    cluster.node_pod("weir-1", "10.1.0.1");
+    cluster.class_of_web("blue", crate::control::report::CONTROLLER_NAME);
+    let web = id(Kind::Gateway, "web");
+    cluster.settle(&web);
+    cluster.set.gateway_classes.remove(&ObjectKey::new("", "blue"));
+    cluster.compile();
+    let taken = |write: &Write| matches!(write, Write::Delete { .. });
+    assert!(!cluster.plan(&web).iter().any(taken));
 }
 
 #[test]
@@ -203,8 +251,7 @@ fn a_gateway_that_goes_to_another_class_leaves_no_service_behind() {
     cluster.node_pod("weir-1", "10.1.0.1");
     let web = id(Kind::Gateway, "web");
     cluster.settle(&web);
-    cluster.set.gateways.remove(key_of(&web));
-    cluster.compile();
+    cluster.class_of_web("other", "example.org/other");
     let deleted: Vec<Source> = cluster
         .plan(&web)
         .iter()
@@ -214,6 +261,22 @@ fn a_gateway_that_goes_to_another_class_leaves_no_service_behind() {
         })
         .collect();
     assert_eq!(deleted, [Source::EndpointSlices, Source::Services]);
+}
+
+#[test]
+fn a_gateway_whose_service_is_refused_says_why() {
+    let mut cluster = Cluster::new();
+    cluster.refused = Some("exceeded quota".to_owned());
+    let web = id(Kind::Gateway, "web");
+    let status = cluster.plan(&web).into_iter().find_map(|write| match write {
+        Write::Status { fields, .. } => Some(fields),
+        _ => None,
+    });
+    let conditions = status.unwrap()["conditions"].clone();
+    assert_eq!((&conditions[0]["type"], &conditions[0]["status"]), (&json!("Accepted"), &json!("True")));
+    let programmed = &conditions[1];
+    assert_eq!((&programmed["status"], &programmed["reason"]), (&json!("False"), &json!("NoResources")));
+    assert_eq!(programmed["message"], "exceeded quota");
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Holdings {
         let mut findings = more.to_vec();
         findings.extend(self.files.values().flat_map(|f| f.findings.iter().cloned()));
         findings.extend(self.contested.iter().flat_map(|id| self.duplicates(id)));
-        Desired { set: self.set.clone(), findings: findings.into() }
+        Desired { set: self.set.clone(), findings: findings.into(), complete: true }
     }
 
     /// Takes the new text of a file.

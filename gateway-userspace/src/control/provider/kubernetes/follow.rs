@@ -23,6 +23,8 @@ use super::split::{Items, Lines};
 
 /// How long the API server may take to begin an answer, or to go on with a list.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that has forgotten the version of a watch says so at once, in an answer that begins like any other.
+const FIRST_WORD: Duration = Duration::from_millis(50);
 /// The collection that tries for all.
 const LEADER: Source = Source::Services;
 /// Failures in a row up to which each tries for itself.
@@ -144,7 +146,11 @@ impl Follower {
                     self.common.look_again.notify_one();
                 }
                 // Both are how a server says: begin again.
-                if refusal.code != 410 && !wait.is_zero() {
+                if refusal.code == 410 {
+                    // Where everybody waits for it, there is no herd to be spread.
+                    return if hub.expired(self.source) { Duration::ZERO } else { wait };
+                }
+                if !wait.is_zero() {
                     hub.refused(self.source, refusal, failures);
                 }
             }
@@ -179,14 +185,9 @@ impl Follower {
             }
             Step::Stream => {
                 self.common.hub.borrow_mut().begin(self.source);
-                self.watch(response.into_body(), lasts).await
+                self.watch(response.into_body(), lasts, false).await
             }
-            Step::Watch(_) => {
-                let hub = &self.common.hub;
-                hub.borrow().freshness.watched(self.source);
-                hub.borrow_mut().following(self.source);
-                self.watch(response.into_body(), lasts).await
-            }
+            Step::Watch(_) => self.watch(response.into_body(), lasts, true).await,
         }
     }
 
@@ -230,12 +231,19 @@ impl Follower {
         End::Listed(meta.resource_version)
     }
 
-    async fn watch(&mut self, mut body: Body, lasts: Duration) -> End {
+    /// `resumes` says that all is known up to a version, if the server still knows that.
+    async fn watch(&mut self, mut body: Body, lasts: Duration, resumes: bool) -> End {
         let began = Instant::now();
         let mut lines = Lines::new(self.common.object_bytes_max);
+        let mut follows = !resumes;
         loop {
-            let silence = self.common.watch_silence;
+            let silence = if follows { self.common.watch_silence } else { FIRST_WORD };
             let bytes = match timeout(silence, body.frame()).await {
+                Err(_) if !follows => {
+                    self.follows();
+                    follows = true;
+                    continue;
+                }
                 Err(_) => return End::Stalled(silence),
                 Ok(None) => return self.over(began.elapsed(), lasts),
                 Ok(Some(Err(error))) => return End::Broken(chain(&error)),
@@ -244,7 +252,17 @@ impl Follower {
             if let Some(end) = self.take(&mut lines, &bytes) {
                 return end;
             }
+            if !follows {
+                self.follows();
+                follows = true;
+            }
         }
+    }
+
+    fn follows(&self) {
+        let hub = &self.common.hub;
+        hub.borrow().freshness.watched(self.source);
+        hub.borrow_mut().following(self.source);
     }
 
     /// The server ended a watch without an error.

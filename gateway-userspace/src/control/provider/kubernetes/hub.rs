@@ -34,6 +34,8 @@ pub(super) struct Hub {
     holdings: Holdings,
     /// Kinds that the first state need not wait for any more.
     settled: BTreeSet<Source>,
+    /// Kinds of which all is known, or that there are none.
+    known: BTreeSet<Source>,
     versions: Versions,
     /// By kind: what the API server refuses.
     refused: BTreeMap<Source, Diagnostic>,
@@ -46,6 +48,8 @@ pub(super) struct Hub {
     told: bool,
     /// What is known is from before a restart.
     restored: bool,
+    /// Kinds that the API server lists anew before anything is told.
+    outdated: BTreeSet<Source>,
     last_told: Instant,
     waiting: bool,
     wake: Rc<Notify>,
@@ -66,6 +70,7 @@ impl Hub {
         Self {
             holdings: Holdings::default(),
             settled: BTreeSet::new(),
+            known: BTreeSet::new(),
             versions: Versions::new(),
             refused: BTreeMap::new(),
             unreachable: BTreeMap::new(),
@@ -74,6 +79,7 @@ impl Hub {
             findings: None,
             told: false,
             restored: false,
+            outdated: BTreeSet::new(),
             last_told: Instant::now(),
             waiting: false,
             wake: Rc::default(),
@@ -102,6 +108,11 @@ impl Hub {
         if self.restored && !self.told {
             self.tell();
         }
+    }
+
+    /// The API server answers, and what was known before a restart is too old for it.
+    pub(super) fn is_outdated(&self) -> bool {
+        !self.told && !self.outdated.is_empty()
     }
 
     /// The version up to which a kind is known from before a restart.
@@ -135,6 +146,7 @@ impl Hub {
 
     /// All up to `version` is known, and a watch tells what happens.
     pub(super) fn following(&mut self, source: Source) {
+        self.outdated.remove(&source);
         self.freshness.following(source, self.holdings.count(source));
         let refused = self.refused.remove(&source).is_some();
         let reached = self.unreachable.remove(&source).is_some();
@@ -143,7 +155,7 @@ impl Hub {
         {
             info!(after = ?since.elapsed(), "the API server is back");
         }
-        let settled = self.settled.insert(source);
+        let settled = self.settled.insert(source) | self.known.insert(source);
         if refused || reached || settled {
             self.findings = None;
             self.changed();
@@ -156,7 +168,7 @@ impl Hub {
         self.versions.remove(&source);
         let known = self.refused.remove(&source).is_some() | self.unreachable.remove(&source).is_some();
         self.freshness.absent(source);
-        if self.settled.insert(source) || changed || known {
+        if self.settled.insert(source) | self.known.insert(source) || changed || known {
             self.findings = None;
             self.unsaved |= changed;
             self.changed();
@@ -207,7 +219,10 @@ impl Hub {
         self.freshness.cut(source, false);
         self.freshness.failed(source, format!("{code} {reason}: {message}"));
         let denied = matches!(code, 401 | 403);
-        if !denied && failures < FAILURES_WAITED {
+        // A server that is only too busy to tell, or begins, has an answer later: nobody is to be served without
+        // endpoints meanwhile.
+        let waits = !denied && (source.is_core() || failures < FAILURES_WAITED);
+        if waits && (failures < FAILURES_WAITED || self.settled.contains(&source)) {
             return;
         }
         let finding = refusal_finding(source, refusal);
@@ -216,9 +231,20 @@ impl Hub {
             self.refused.insert(source, finding);
             self.findings = None;
         }
-        if self.settled.insert(source) | self.findings.is_none() {
+        if (!waits && self.settled.insert(source)) | self.findings.is_none() {
             self.changed();
         }
+    }
+
+    /// What is known up to a version that the API server has forgotten: it is listed anew. True while nothing of
+    /// it was told yet, so that somebody waits.
+    pub(super) fn expired(&mut self, source: Source) -> bool {
+        self.freshness.cut(source, false);
+        if !self.told {
+            self.settled.remove(&source);
+            self.outdated.insert(source);
+        }
+        !self.told
     }
 
     /// What there is to say about the file that keeps what is known. Told with the next change.
@@ -300,7 +326,8 @@ impl Hub {
             changed
         });
         // Who sees the first state sees its pods too.
-        self.desired.send_replace(Desired { set, findings });
+        let complete = self.known.len() == Source::ALL.len();
+        self.desired.send_replace(Desired { set, findings, complete });
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) enum End {
 
 /// First wait of a row that doubles.
 const RETRY_MIN: Duration = Duration::from_millis(500);
+/// A server says where it is each minute. One that says nothing for so many watches may be at an earlier version
+/// than the one that was asked for, as after a restore of its store: it would be silent until it has caught up.
+const SILENT_MAX: u32 = 2;
 /// The server tells how long to wait; it is not believed beyond this.
 const RETRY_AFTER_MAX: u64 = 60;
 
@@ -58,6 +61,8 @@ pub(super) struct Progress {
     /// Something is known already: a list replaces it, and nobody waits for it.
     known: bool,
     failures: u32,
+    /// Watches in a row that said nothing at all.
+    silent: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +74,7 @@ enum Stage {
 impl Progress {
     /// Knows nothing yet.
     pub(super) fn new() -> Self {
-        Self { stage: Stage::List { next: None }, streams: true, known: false, failures: 0 }
+        Self { stage: Stage::List { next: None }, streams: true, known: false, failures: 0, silent: 0 }
     }
 
     /// Knows everything up to `version`.
@@ -104,12 +109,14 @@ impl Progress {
         self.stage = Stage::Watch { version: version.to_owned() };
         self.known = true;
         self.failures = 0;
+        self.silent = 0;
     }
 
     /// An event or bookmark of a watch brought this version.
     pub(super) fn seen(&mut self, version: &str) {
         if let Stage::Watch { version: known } = &mut self.stage {
             self.failures = 0;
+            self.silent = 0;
             if !version.is_empty() && known != version {
                 known.clear();
                 known.push_str(version);
@@ -141,7 +148,15 @@ impl Progress {
             }
             End::Broken(_) => self.failed(pace, chance),
             // It answered, and may be one that has nothing to say: no reason to ask more seldom.
-            End::Stalled(_) => pace.reconnect.mul_f64(chance),
+            End::Stalled(_) => {
+                self.silent += 1;
+                if self.silent < SILENT_MAX {
+                    return pace.reconnect.mul_f64(chance);
+                }
+                self.silent = 0;
+                self.stage = Stage::List { next: None };
+                pace.relist.mul_f64(chance)
+            }
             End::Refused(refusal) => self.refused(refusal, pace, chance),
         }
     }
@@ -198,6 +213,10 @@ mod tests {
 
     fn refused(code: u16) -> End {
         End::Refused(Refusal { code, ..Refusal::default() })
+    }
+
+    fn stalled() -> End {
+        End::Stalled(Duration::from_secs(150))
     }
 
     fn broken() -> End {
@@ -276,12 +295,22 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_stalls_is_renewed_where_it_was_as_often_as_it_takes() {
+    fn a_watch_that_stalls_is_renewed_where_it_was() {
         let mut progress = Progress::resume("3".to_owned());
-        for _ in 0..5 {
-            assert_eq!(progress.ended(&End::Stalled(Duration::from_secs(150)), &PACE, 1.0), PACE.reconnect);
-            assert_eq!(progress.step(), Step::Watch("3".to_owned()));
+        for version in ["4", "5", "6"] {
+            progress.seen(version);
+            assert_eq!(progress.ended(&stalled(), &PACE, 1.0), PACE.reconnect);
+            assert_eq!(progress.step(), Step::Watch(version.to_owned()));
         }
+    }
+
+    /// etcd was restored from a backup: what the server knows is older than what it is asked for.
+    #[test]
+    fn a_server_that_has_nothing_to_say_twice_is_asked_for_all_it_has() {
+        let mut progress = Progress::resume("9000".to_owned());
+        assert_eq!(progress.ended(&stalled(), &PACE, 1.0), PACE.reconnect);
+        assert_eq!(progress.ended(&stalled(), &PACE, 1.0), PACE.relist);
+        assert_eq!(progress.step(), Step::Stream);
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl Source {
         }
     }
 
+    /// Without it nothing can be served as it should be; every API server has it.
+    pub(super) const fn is_core(self) -> bool {
+        self.fixed_version().is_some()
+    }
+
     /// Where labels and annotations are all that is wanted.
     pub(super) const fn metadata_only(self) -> bool {
         matches!(self, Self::Namespaces | Self::Node)
