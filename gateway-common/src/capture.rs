@@ -104,6 +104,13 @@ pub const fn screen(caller: &Caller) -> Option<Untouched> {
     None
 }
 
+/// Whether endpoints may be picked that were written when the heartbeat was: nobody has followed what became of
+/// them since. `forget_ns` of 0 is never: there is nobody else who knows endpoints.
+#[inline(always)]
+pub const fn knows_endpoints(age_ns: u64, forget_ns: u64) -> bool {
+    forget_ns == 0 || age_ns <= forget_ns
+}
+
 /// What becomes of a connect to a known Service. `proxy` is asked only when the answer depends on it:
 /// looking for the listener is the dearest step.
 #[inline(always)]

@@ -115,6 +115,8 @@ pub mod global {
     pub const OWN_CGROUP: &str = "WEIR_OWN_CGROUP";
     /// `u64`: age in nanoseconds from which a heartbeat is stale.
     pub const STALE_NS: &str = "WEIR_STALE_NS";
+    /// `u64`: age in nanoseconds of a heartbeat from which endpoints are forgotten; 0 for never.
+    pub const FORGET_NS: &str = "WEIR_FORGET_NS";
     /// `u64`: the loading process's incarnation, as in the alive word.
     pub const INCARNATION: &str = "WEIR_INCARNATION";
     /// `u32`: the loading process, as its own pid namespace numbers it.

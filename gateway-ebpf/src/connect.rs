@@ -51,7 +51,7 @@ pub fn try_connect<const V4: bool>(ctx: &SockAddr<'_, V4>) -> Result<Verdict, Un
     let facts = Service {
         mode: Mode::from_raw(service.mode),
         fail_policy: FailPolicy::from_raw(service.fail_policy),
-        has_endpoints: service.endpoints > 0,
+        has_endpoints: service.endpoints > 0 && proxy::knows_endpoints(now_ns),
     };
     let mut verdict = capture::decide(&facts, || {
         let proxy = proxy::state(ctx, &listener, now_ns);

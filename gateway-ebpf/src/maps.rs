@@ -53,6 +53,9 @@ pub static WEIR_OWN_CGROUP: Global<u64> = Global::new(0);
 pub static WEIR_STALE_NS: Global<u64> = Global::new(state::HEARTBEAT_STALE_NS);
 
 #[unsafe(no_mangle)]
+pub static WEIR_FORGET_NS: Global<u64> = Global::new(0);
+
+#[unsafe(no_mangle)]
 pub static WEIR_INCARNATION: Global<u64> = Global::new(0);
 
 #[unsafe(no_mangle)]

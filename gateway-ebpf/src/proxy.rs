@@ -1,11 +1,11 @@
 //! Whether the proxy can take a connection at this moment.
 
 use gateway_common::addr::Socket;
-use gateway_common::capture::Proxy;
+use gateway_common::capture::{self, Proxy};
 use gateway_common::state;
 
 use crate::context::{self, SockAddr};
-use crate::maps::{STATE, WEIR_STALE_NS};
+use crate::maps::{STATE, WEIR_FORGET_NS, WEIR_STALE_NS};
 
 /// The alive word falls when the process dies, before its memory is torn down; the heartbeat goes stale
 /// when it hangs; the listener and its tag say that the pod has one and that it is ours.
@@ -21,6 +21,13 @@ pub fn state<const V4: bool>(ctx: &SockAddr<'_, V4>, listener: &Socket, now_ns: 
         return Proxy::NoListener;
     }
     Proxy::Alive
+}
+
+/// Whether endpoints are those of a moment ago, or of a proxy that is long gone.
+#[inline(always)]
+pub fn knows_endpoints(now_ns: u64) -> bool {
+    let age = now_ns.saturating_sub(word(state::HEARTBEAT));
+    capture::knows_endpoints(age, WEIR_FORGET_NS.load())
 }
 
 #[inline(always)]

@@ -36,7 +36,7 @@ use crate::capture::netns::is_of_home;
 use crate::capture::pod_table::PodTable;
 use crate::control::Control;
 use crate::drain::{self, Cause, Drain, DrainTrigger};
-use crate::limits::{ENROL_FIRST_MAX, Limits};
+use crate::limits::{ENDPOINTS_FORGOTTEN_AFTER, ENROL_FIRST_MAX, Limits};
 use crate::proxy::shedding::MemoryUse;
 use crate::readiness::{Blocked, Readiness};
 use crate::snapshot::store::SnapshotStore;
@@ -158,7 +158,7 @@ impl App {
         held.ports.extend(inherited);
         let (parts, mut follow) = build(&settings, provided, &mut held, holder, &trigger)?;
         let starting = parts.readiness.block("start");
-        open_datapath(&parts, &follow.pods)?;
+        open_datapath(&parts, &follow.pods, predecessor.is_some())?;
         let admin_socket = AdminSocket::bind(&settings.admin_socket, predecessor.is_some())?;
         let admin_port = open_admin_port(settings.admin_address).await?;
         follow.compare_ports(&parts);
@@ -191,7 +191,10 @@ impl App {
         let reopening = tokio::task::spawn_local(reopen_log_on_hangup(Arc::clone(&parts.telemetry)));
         let watch = memory::watch(Arc::clone(&parts.limits), Arc::clone(&parts.memory));
         let watching = tokio::task::spawn_local(watch);
-        let answering = answer_admin(doors.admin_socket, doors.admin_port, parts.admin_state(&bound.drain));
+        // Every pod of a cluster reaches the port of a node.
+        let access = if parts.node.is_some() { Access::Health } else { Access::ReadOnly };
+        let state = parts.admin_state(&bound.drain);
+        let answering = answer_admin(doors.admin_socket, doors.admin_port, access, state);
 
         let mut enrolment = Enrolment::new(parts.gateway(), parts.pods.clone(), parts.limits.pods_max);
         let mut source = follow.pods.follow().context("pods cannot be looked for")?;
@@ -341,19 +344,21 @@ async fn read_records(telemetry: Arc<Telemetry>, stop: oneshot::Receiver<()>) {
 fn answer_admin(
     socket: AdminSocket,
     port: Option<TcpListener>,
+    access: Access,
     state: Arc<RunningState>,
 ) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     if let Some(port) = port {
         let state = Arc::clone(&state);
-        tasks.push(tokio::task::spawn_local(admin::serve(port, state, Access::ReadOnly)));
+        tasks.push(tokio::task::spawn_local(admin::serve(port, state, access)));
     }
     tasks.push(tokio::task::spawn_local(admin::serve(socket, state, Access::Full)));
     tasks
 }
 
-/// A node opens the datapath whether or not it has pods to capture yet, and serves Gateways without one.
-fn open_datapath(parts: &Parts, pods: &PodFeed) -> anyhow::Result<()> {
+/// A node opens the datapath whether or not it has pods to capture yet, and serves Gateways without one; but it takes
+/// no pods from a process that captures them.
+fn open_datapath(parts: &Parts, pods: &PodFeed, replaces: bool) -> anyhow::Result<()> {
     if pods.needs_datapath() {
         parts.kernel.open().map_err(|error| {
             let why = indented(&error);
@@ -362,6 +367,12 @@ fn open_datapath(parts: &Parts, pods: &PodFeed) -> anyhow::Result<()> {
     } else if parts.node.is_some()
         && let Err(error) = parts.kernel.open()
     {
+        if replaces && parts.kernel.is_anothers() {
+            bail!(
+                "no pod could be captured, and the process that captures them goes on: {}",
+                indented(&error)
+            );
+        }
         tracing::error!("no pod can be captured: {}", indented(&error));
     }
     Ok(())
@@ -388,6 +399,11 @@ fn kernel_options(settings: &Settings, held: &Held) -> KernelOptions {
         takeover: settings.takeover,
         keep_flows: !held.pods.is_empty(),
         debug_log: settings.datapath_log,
+        // On a node somebody else knows endpoints, and follows them.
+        forget_after: match &settings.source {
+            Source::Folder(_) => None,
+            Source::Node(_) => Some(ENDPOINTS_FORGOTTEN_AFTER),
+        },
     }
 }
 

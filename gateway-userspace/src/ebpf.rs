@@ -58,6 +58,9 @@ pub struct DatapathOptions {
     pub debug_log: bool,
     /// A process whose last `beat` is older than this counts as hung.
     pub stale_after: Duration,
+    /// Endpoints are picked in the kernel until the last `beat` is older than this; then connects go where they
+    /// went before Weir. `None` where nobody else knows endpoints.
+    pub forget_after: Option<Duration>,
 }
 
 impl Default for DatapathOptions {
@@ -69,6 +72,7 @@ impl Default for DatapathOptions {
             keep_flows: false,
             debug_log: false,
             stale_after: Duration::from_nanos(HEARTBEAT_STALE_NS),
+            forget_after: None,
         }
     }
 }
@@ -384,6 +388,11 @@ impl Datapath {
         let mut inner = self.lock();
         inner.maps.drain_decisions();
         inner.maps.recent()
+    }
+
+    /// True when a living process owns what is below `pin_root`.
+    pub fn is_owned(pin_root: &Path) -> bool {
+        pins::is_owned(pin_root)
     }
 
     /// Detaches and removes everything below `pin_root`; says what. Safe to repeat. Refuses while a weir

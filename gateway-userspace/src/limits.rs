@@ -23,6 +23,11 @@ pub const SLICE_ENDPOINTS_MAX: usize = 100;
 /// How long a process that starts waits for the pods that were there before to be found.
 pub const ENROL_FIRST_MAX: Duration = Duration::from_secs(10);
 
+/// A process that has given no sign of life for so long does not come back by itself: where its endpoints are is not
+/// believed any more, and calls to `open` and `l4` Services go the cluster's own way. Shorter than pods take to be given
+/// another's address, longer than a restart.
+pub const ENDPOINTS_FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
 /// Least time between two reports of a node.
 pub const NODE_REPORT_INTERVAL: Duration = Duration::from_secs(3);
 

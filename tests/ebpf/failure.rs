@@ -84,6 +84,29 @@ fn while_the_gateway_is_dead_each_service_goes_by_its_fail_policy() {
 }
 
 #[test]
+fn endpoints_of_a_gateway_that_is_gone_for_long_are_nobodys_any_more() {
+    let Some(_turn) = turn() else { return };
+    let node = Node::make("forget", 1, &["10.96.0.3/32"]).unwrap();
+    node.serve("10.77.0.1:8081", "endpoint").unwrap();
+    for address in ["10.96.0.3:80", "10.96.0.3:81"] {
+        node.serve(address, "as without Weir").unwrap();
+    }
+    let _pins = Pins(options(&node));
+    let services =
+        "--service 10.96.0.3:80=l7,open,10.77.0.1:8081 --service 10.96.0.3:81=l4,open,10.77.0.1:8081";
+    let mut gateway = Gateway::start(&node, &format!("{services} {CLOSED} --forget-after 3000"));
+    let pod = node.pod(0);
+    assert_eq!(connect(pod, "10.96.0.3:80").answer(), "proxy got 10.96.0.3:80");
+    assert_eq!(connect(pod, "10.96.0.3:81").answer(), "endpoint");
+    gateway.kill();
+    assert_eq!(connect(pod, "10.96.0.3:80").answer(), "endpoint");
+    for service in ["10.96.0.3:80", "10.96.0.3:81"] {
+        wait_for("its endpoints are forgotten", || connect(pod, service).answer() == "as without Weir");
+    }
+    assert_eq!(only_error(&connect(pod, "10.96.0.2:80")), ["ECONNREFUSED"], "closed stays closed");
+}
+
+#[test]
 fn a_gateway_that_ends_politely_leaves_the_same_behind() {
     let Some(_turn) = turn() else { return };
     let node = node("polite");

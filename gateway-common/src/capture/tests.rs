@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Caller, Pick, Proxy, Service, Untouched, Verdict, decide, screen};
+use super::{Caller, Pick, Proxy, Service, Untouched, Verdict, decide, knows_endpoints, screen};
 use crate::counter::Counter;
 use crate::service::{FailPolicy, Mode};
 
@@ -21,6 +21,14 @@ fn only_a_plain_tcp_socket_of_somebody_else_is_looked_at() {
     for (caller, expected) in table {
         assert_eq!(screen(&caller), expected, "{caller:?}");
     }
+}
+
+#[test]
+fn endpoints_that_nobody_has_followed_for_long_are_not_picked_where_somebody_else_knows_them() {
+    const HALF_A_MINUTE: u64 = 30_000_000_000;
+    assert!(knows_endpoints(HALF_A_MINUTE, HALF_A_MINUTE));
+    assert!(!knows_endpoints(HALF_A_MINUTE + 1, HALF_A_MINUTE));
+    assert!(knows_endpoints(u64::MAX, 0), "without a cluster there is nobody else");
 }
 
 #[test]

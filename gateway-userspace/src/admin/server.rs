@@ -45,6 +45,8 @@ pub enum Access {
     Full,
     /// Look, and change nothing: a TCP port.
     ReadOnly,
+    /// Health and metrics, and nothing of what is configured: a TCP port that strangers reach.
+    Health,
 }
 
 /// Somewhere connections come from.
@@ -178,6 +180,13 @@ fn answer(request: &Request<Incoming>, state: &dyn AdminState, access: Access) -
         let how = if drain { "POST" } else { "GET" };
         return Answer::error(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} wants {how}"));
     }
+    if access == Access::Health && PATHS.contains(&path) && !OPEN_PATHS.contains(&path) {
+        let name = path.trim_start_matches('/');
+        return Answer::error(
+            StatusCode::FORBIDDEN,
+            &format!("/{name} is for the Unix socket only: run `weir` in the pod, as in `weir status`"),
+        );
+    }
     match path {
         "/livez" => health::livez(),
         "/readyz" => health::readyz(state),
@@ -186,7 +195,7 @@ fn answer(request: &Request<Incoming>, state: &dyn AdminState, access: Access) -
         "/clusters" => clusters::clusters(state),
         "/status" => status::status(state, &query),
         "/explain" => explain::explain(state, &query),
-        "/drain" if access == Access::ReadOnly => {
+        "/drain" if access != Access::Full => {
             Answer::error(StatusCode::FORBIDDEN, "draining is for the Unix socket only")
         }
         "/drain" => {
@@ -197,6 +206,8 @@ fn answer(request: &Request<Incoming>, state: &dyn AdminState, access: Access) -
     }
 }
 
+/// What nobody is told anything by.
+const OPEN_PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 const PATHS: [&str; 8] =
     ["/livez", "/readyz", "/metrics", "/config_dump", "/clusters", "/status", "/explain", "/drain"];
 

@@ -46,6 +46,8 @@ pub struct KernelOptions {
     pub keep_flows: bool,
     /// Note each decision.
     pub debug_log: bool,
+    /// From when on the endpoints of a process that is gone are not picked any more.
+    pub forget_after: Option<Duration>,
 }
 
 /// The datapath, or why there is none.
@@ -217,6 +219,11 @@ impl Kernel {
         }
     }
 
+    /// True when a living process has the datapath.
+    pub fn is_anothers(&self) -> bool {
+        Datapath::is_owned(&self.options.pin_root)
+    }
+
     fn try_open(&self) -> Result<Arc<Datapath>, String> {
         if !self.options.enabled {
             return Err("capture is off (--capture off)".to_owned());
@@ -231,6 +238,7 @@ impl Kernel {
             takeover: self.options.takeover,
             keep_flows: self.options.keep_flows,
             debug_log: self.options.debug_log,
+            forget_after: self.options.forget_after,
             ..DatapathOptions::default()
         };
         let stale_after = options.stale_after;

@@ -24,7 +24,7 @@ use crate::control::config::node_report::{NodeReport, NodeReportStatus, Reported
 use crate::control::provider::kubernetes::freshness::Freshness;
 use crate::controller::refusal::{self, Verb};
 use crate::drain::{Cause, Drain};
-use crate::ebpf::Datapath;
+use crate::ebpf::{Datapath, DatapathError};
 use crate::limits::{NODE_REPORT_INTERVAL, NODE_REPORT_PODS_MAX, NODE_REPORT_REFRESH};
 
 /// Who writes reports, for the API server.
@@ -32,6 +32,14 @@ const FIELD_MANAGER: &str = "weir-node";
 
 /// Longest wait for one answer of the API server.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often a right that lacks at the end is asked for again, and when.
+const FORBIDDEN_AGAIN: u32 = 2;
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long another process of Weir may take to end, where both are uninstalled.
+const OTHER_ENDS_WITHIN: Duration = Duration::from_secs(20);
+const OTHER_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Between two looks for the process that has taken over, and how many times it may be missed.
 const SUCCESSOR_INTERVAL: Duration = Duration::from_secs(2);
@@ -174,7 +182,7 @@ impl Node {
         let installation = match cause {
             Cause::Asked => {
                 parts.kernel.retire();
-                self.installation().await
+                self.last_look().await
             }
             Cause::Replaced => {
                 parts.kernel.leave();
@@ -182,13 +190,14 @@ impl Node {
                 tracing::info!(
                     "another process serves this node's pods: Gateways are served here until the end"
                 );
+                // Both end at an uninstall, and who ends last leaves nothing behind.
                 tokio::select! {
-                    () = drain.asked() => {}
+                    () = drain.asked() => self.last_look().await,
                     () = successor_is_gone(&bound.admin_socket) => {
                         tracing::warn!("the process that took over is gone: ending, to start again");
+                        Installation::There
                     }
                 }
-                Installation::There
             }
         };
         let _leaving = parts.readiness.block("the end: draining");
@@ -205,6 +214,19 @@ impl Node {
         }
     }
 
+    /// Before the end: a right that is taken away is looked at twice, because a Role may be made anew.
+    async fn last_look(&self) -> Installation {
+        let mut found = self.installation().await;
+        for _ in 0..FORBIDDEN_AGAIN {
+            if found != Installation::Forbidden {
+                break;
+            }
+            tokio::time::sleep(FORBIDDEN_PAUSE).await;
+            found = self.installation().await;
+        }
+        found
+    }
+
     /// Whether the DaemonSet is still there.
     async fn installation(&self) -> Installation {
         let settings = &self.cluster.settings;
@@ -219,7 +241,7 @@ impl Node {
             Ok(Ok(_)) => Installation::There,
             Ok(Err(error)) => match &error {
                 kube::Error::Api(status) if status.code == 404 => Installation::Deleted,
-                kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+                kube::Error::Api(status) if status.code == 403 => {
                     if self.may_look.get().is_none() {
                         let why = refusal::explain(Verb::Get, "apps", "daemonsets", &error);
                         tracing::warn!("an uninstall would leave this node's pins behind: {why}");
@@ -262,9 +284,22 @@ fn reported(row: PodStatus) -> ReportedPod {
 
 /// Leaves nothing of Weir on the node. Nothing of this process may use the datapath any more.
 pub fn remove_everything(pins: &Path, node: &NodeSettings) {
-    match Datapath::cleanup(pins) {
+    let patience = Instant::now() + OTHER_ENDS_WITHIN;
+    let removed = loop {
+        match Datapath::cleanup(pins) {
+            Err(DatapathError::AlreadyRunning { .. }) if Instant::now() < patience => {
+                std::thread::sleep(OTHER_INTERVAL);
+            }
+            removed => break removed,
+        }
+    };
+    match removed {
         Ok(removed) => tracing::info!(pins = removed.len(), "Weir is uninstalled: nothing of it is left"),
-        Err(error) => tracing::error!(%error, "Weir is uninstalled, but its pins stay: run `weir cleanup`"),
+        Err(error) => {
+            // The files are another's then, too.
+            tracing::error!(%error, "Weir is uninstalled, but its pins stay: run `weir cleanup`");
+            return;
+        }
     }
     let files = std::fs::read_dir(&node.state_dir).into_iter().flatten().flatten();
     for file in files {

@@ -26,7 +26,7 @@ Of several replicas one leads, by the Lease `weir-controller` of its namespace. 
 /// Reads Gateways and routes as every node does, and writes what became of them into their statuses. Each Gateway of
 /// Weir's gets a Service `<gateway>-<class>` whose endpoints are the pods of `weir node`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub struct ControllerArgs {
     /// How to reach the API server [default: as the service account of this pod says]
     #[arg(long, value_name = "PATH", env = "KUBECONFIG")]

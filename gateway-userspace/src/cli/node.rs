@@ -34,7 +34,7 @@ the node already is replaced: it hands the pods over, and serves Gateways until 
 /// CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN (to enter network namespaces) and CAP_SYS_PTRACE (to find
 /// them through the node's /proc).
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub struct NodeArgs {
     /// How to reach the API server [default: as the service account of this pod says]
     #[arg(long, value_name = "PATH", env = "KUBECONFIG")]

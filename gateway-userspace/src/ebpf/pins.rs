@@ -137,6 +137,12 @@ fn count<K: aya::Pod, V: aya::Pod>(map: Map, name: &'static str) -> Result<usize
     Ok(map.keys().filter(Result::is_ok).count())
 }
 
+/// True when a living process owns what is below `root`.
+pub(super) fn is_owned(root: &Path) -> bool {
+    let folders = versions(root).unwrap_or_default();
+    folders.iter().any(|folder| matches!(lock(folder, FlockArg::LockExclusiveNonblock), Ok(None)))
+}
+
 /// Detaches and removes everything below `root`; says what. Refuses while an owner lives.
 pub(super) fn cleanup(root: &Path) -> Result<Vec<String>, DatapathError> {
     let mut removed = Vec::new();

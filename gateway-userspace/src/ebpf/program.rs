@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aya::programs::{CgroupSockAddr, Program, ProgramError, RawTracePoint, SockOps};
 use aya::{Ebpf, EbpfLoader};
@@ -32,6 +33,7 @@ pub(super) fn object() -> Option<&'static [u8]> {
 pub(super) struct Constants {
     own_cgroup: u64,
     stale_ns: u64,
+    forget_ns: u64,
     /// The number in the alive word while this process owns the datapath. Never 0.
     pub(super) incarnation: u64,
     process: u32,
@@ -50,7 +52,8 @@ impl Constants {
         let kernel_device = u64::from(libc::major(device)) << 20 | u64::from(libc::minor(device));
         Ok(Self {
             own_cgroup: cgroup::own_id(&options.cgroup).unwrap_or(0),
-            stale_ns: u64::try_from(options.stale_after.as_nanos()).unwrap_or(u64::MAX),
+            stale_ns: nanos(options.stale_after),
+            forget_ns: options.forget_after.map_or(0, nanos),
             incarnation: fastrand::u64(1..),
             process: std::process::id(),
             pidns_device: kernel_device,
@@ -60,12 +63,17 @@ impl Constants {
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Loads the object: maps are made or taken from their pins, programs are verified.
 pub(super) fn load(object: &[u8], pins: &Pins, constants: &Constants) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     loader
         .override_global(global::OWN_CGROUP, &constants.own_cgroup, true)
         .override_global(global::STALE_NS, &constants.stale_ns, true)
+        .override_global(global::FORGET_NS, &constants.forget_ns, true)
         .override_global(global::INCARNATION, &constants.incarnation, true)
         .override_global(global::PROCESS, &constants.process, true)
         .override_global(global::PIDNS_DEVICE, &constants.pidns_device, true)

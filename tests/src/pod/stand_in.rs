@@ -55,6 +55,9 @@ pub struct Gateway {
     /// Take the datapath over.
     #[arg(long)]
     takeover: bool,
+    /// Endpoints are forgotten so long after the end, milliseconds.
+    #[arg(long)]
+    forget_after: Option<u64>,
     /// Memory to hold, MiB: a big process takes its time to die.
     #[arg(long, default_value_t = 0)]
     ballast: usize,
@@ -64,7 +67,8 @@ impl Gateway {
     /// Serves until stdin is closed.
     pub fn run(&self) -> Result<()> {
         let ballast = vec![1_u8; self.ballast << 20];
-        let options = DatapathOptions { takeover: self.takeover, ..options_at(&self.pods) };
+        let forget_after = self.forget_after.map(Duration::from_millis);
+        let options = DatapathOptions { takeover: self.takeover, forget_after, ..options_at(&self.pods) };
         let manner = if self.relay { Manner::Relay } else { Manner::Answer };
         let proxy = StandIn::start("proxy", manner, &options)?;
         let mut services = KernelTables::default();

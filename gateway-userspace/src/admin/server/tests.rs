@@ -201,6 +201,19 @@ fn a_post_drains_but_only_where_changes_are_allowed() {
 }
 
 #[test]
+fn a_port_that_strangers_reach_tells_of_health_and_of_nothing_that_is_configured() {
+    let served = serve_with(Access::Health);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_ne!(ask(&served.path, "GET", path).0, 403, "{path}");
+    }
+    for path in ["/config_dump", "/clusters", "/status", "/explain"] {
+        let (status, body) = ask(&served.path, "GET", path);
+        assert!(status == 403 && body.contains("for the Unix socket only"), "{path}: {status} {body}");
+    }
+    assert_eq!(ask(&served.path, "POST", "/drain").0, 403);
+}
+
+#[test]
 fn an_unknown_page_lists_the_pages_and_other_methods_are_refused() {
     let served = serve_with(Access::Full);
     let (status, body) = ask(&served.path, "GET", "/nothing");
