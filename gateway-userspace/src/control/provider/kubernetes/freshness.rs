@@ -89,11 +89,6 @@ impl Freshness {
         self.lock().0.iter().filter_map(|kind| kind.age(now, wall)).max()
     }
 
-    /// True once something is known of every kind that there is.
-    pub fn is_complete(&self) -> bool {
-        self.lock().0.iter().all(|kind| !matches!(kind.known, Known::Nothing))
-    }
-
     fn kinds_at(&self, now: Instant, wall: SystemTime) -> Vec<KindFreshness> {
         let kinds = self.lock();
         let of = |(source, kind): (&Source, &Kind)| KindFreshness {
@@ -243,13 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_the_server_does_not_have_has_no_age_and_is_not_waited_for() {
+    fn a_kind_that_the_server_does_not_have_has_no_age() {
         let freshness = Freshness::default();
         for source in Source::ALL {
-            assert!(!freshness.is_complete());
             freshness.absent(source);
         }
-        assert!(freshness.is_complete());
         assert_eq!(freshness.age(), None);
     }
 }

@@ -219,10 +219,7 @@ impl Hub {
         self.freshness.cut(source, false);
         self.freshness.failed(source, format!("{code} {reason}: {message}"));
         let denied = matches!(code, 401 | 403);
-        // A server that is only too busy to tell, or begins, has an answer later: nobody is to be served without
-        // endpoints meanwhile.
-        let waits = !denied && (source.is_core() || failures < FAILURES_WAITED);
-        if waits && (failures < FAILURES_WAITED || self.settled.contains(&source)) {
+        if !denied && failures < FAILURES_WAITED {
             return;
         }
         let finding = refusal_finding(source, refusal);
@@ -231,7 +228,10 @@ impl Hub {
             self.refused.insert(source, finding);
             self.findings = None;
         }
-        if (!waits && self.settled.insert(source)) | self.findings.is_none() {
+        // A server that is only too busy to tell, or begins, has an answer later: nobody is to be served without
+        // endpoints meanwhile.
+        let is_waited_for = !denied && source.is_core();
+        if (!is_waited_for && self.settled.insert(source)) | self.findings.is_none() {
             self.changed();
         }
     }
@@ -352,4 +352,52 @@ fn unreachable_finding(error: &str) -> Diagnostic {
     Diagnostic::about_nothing(Severity::Warning, Code::ApiUnreachable)
         .message(format!("the API server cannot be reached, what is known keeps serving: {error}"))
         .fix("see that it runs and that this node reaches it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUSY: u16 = 503;
+
+    fn hub() -> (Hub, watch::Receiver<Desired>) {
+        let (desired, told) = watch::channel(Desired::default());
+        let (pods, _) = watch::channel(Objects::default());
+        (Hub::new(desired, pods, Freshness::default(), Duration::ZERO), told)
+    }
+
+    fn refuse(hub: &mut Hub, source: Source) {
+        hub.refused(source, &Refusal { code: BUSY, ..Refusal::default() }, FAILURES_WAITED);
+    }
+
+    #[test]
+    fn endpoints_that_a_busy_server_does_not_tell_yet_are_waited_for() {
+        let (mut hub, told) = hub();
+        for source in Source::ALL.into_iter().filter(|source| *source != Source::EndpointSlices) {
+            hub.following(source);
+        }
+        refuse(&mut hub, Source::EndpointSlices);
+        assert!(!told.has_changed().unwrap(), "nobody is to be served without endpoints");
+        hub.following(Source::EndpointSlices);
+        assert!(told.borrow().complete);
+    }
+
+    #[test]
+    fn a_kind_of_the_gateway_api_that_is_never_told_stops_nothing_else_and_the_state_says_what_it_is() {
+        let (mut hub, told) = hub();
+        for source in Source::ALL.into_iter().filter(|source| *source != Source::HttpRoutes) {
+            hub.following(source);
+        }
+        refuse(&mut hub, Source::HttpRoutes);
+        assert!(told.has_changed().unwrap() && !told.borrow().complete);
+    }
+
+    #[test]
+    fn a_server_that_refuses_what_it_told_before_is_a_finding() {
+        let (mut hub, told) = hub();
+        Source::ALL.into_iter().for_each(|source| hub.following(source));
+        refuse(&mut hub, Source::Services);
+        assert!(told.borrow().complete, "what is known keeps serving");
+        assert!(told.borrow().findings.iter().any(|finding| finding.code == Code::ApiRefused));
+    }
 }
