@@ -74,13 +74,23 @@ pub const LINGER: Duration = Duration::from_secs(1);
 pub const DELAY_MEASURE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Measurements that are decided upon: a delay that all of them show is no accident.
-pub const DELAY_MEASURES: u32 = 5;
+pub const DELAY_MEASURES_MAX: u32 = 5;
+
+/// As many are enough when they have taken `DELAY_WINDOW`, which those of a late worker have.
+pub const DELAY_MEASURES_MIN: u32 = 3;
+
+/// Time after which no more measurements are waited for.
+pub const DELAY_WINDOW: Duration = Duration::from_millis(250);
 
 /// Requests of one pod or address that may come at once under overload, as seconds of its quota.
 pub const QUOTA_BURST_SECONDS: f32 = 0.02;
 
-/// How long a request that is refused for overload waits for its answer.
-pub const REFUSAL_HELD_BACK: Duration = Duration::from_millis(500);
+/// How long a request that is refused for overload waits for its answer while few do. It is up to half less by
+/// chance.
+pub const REFUSAL_HELD_BACK_MIN: Duration = Duration::from_millis(500);
+
+/// How long it waits when very many do.
+pub const REFUSAL_HELD_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// Requests of a worker that wait to be refused. More are refused at once.
 pub const REFUSALS_HELD_BACK_MAX: usize = 16 * 1024;

@@ -297,6 +297,8 @@ impl World {
             client.ping(LONGEST).unwrap_or_else(|error| panic!("{name}: cut too early: {error:#}"));
         }
         self.backend.wait_free(name);
+        // What is under way of the first client is not to be counted as the second's.
+        self.site.wait_status("/", 200);
         let mut client = self.client();
         let before = self.backend.held();
         client.send(&flood.first).unwrap();

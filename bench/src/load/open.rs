@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use super::answer::{Answer, Progress};
 use super::{Load, Outcome, read, request};
@@ -41,8 +42,10 @@ pub fn run(load: &Load, rate: u32, measuring: impl FnOnce()) -> anyhow::Result<O
 struct Connection {
     stream: TcpStream,
     answer: Answer,
-    /// When its request was sent; `None` while it is idle.
+    /// When its request was due; `None` while it is idle.
     asked: Option<Instant>,
+    /// It is not connected yet, and its request not sent.
+    connecting: bool,
 }
 
 struct Run<'l> {
@@ -79,7 +82,11 @@ impl Run<'_> {
                 ready => ready?,
             };
             for event in &events[..ready] {
-                self.receive(usize::try_from(event.data())?, &mut buffer)?;
+                let index = usize::try_from(event.data())?;
+                if event.events().contains(EpollFlags::EPOLLOUT) {
+                    self.connected(index)?;
+                }
+                self.receive(index, &mut buffer)?;
             }
         }
     }
@@ -89,6 +96,9 @@ impl Run<'_> {
         let Some(index) = self.idle.pop().or_else(|| self.connect()) else { return };
         let Some(connection) = &mut self.connections[index] else { return };
         connection.asked = Some(Instant::now());
+        if connection.connecting {
+            return;
+        }
         // One that the peer has closed is found by the next read.
         let _ = connection.stream.write(&self.request);
     }
@@ -107,19 +117,38 @@ impl Run<'_> {
         }
     }
 
+    /// Begins to connect. It must not wait: a proxy whose queue is full answers a second later.
     fn open(&mut self) -> anyhow::Result<usize> {
-        let stream = TcpStream::connect(self.load.address)?;
+        let family = if self.load.address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let stream = TcpStream::from(socket(family, SockType::Stream, flags, None)?);
         stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+        match connect(stream.as_raw_fd(), &SockaddrStorage::from(self.load.address)) {
+            Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
         let index = self.gone.pop().unwrap_or(self.connections.len());
-        self.epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
-        let connection = Some(Connection { stream, answer: Answer::default(), asked: None });
+        let writable = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
+        self.epoll.add(stream.as_fd(), EpollEvent::new(writable, index as u64))?;
+        let connection =
+            Some(Connection { stream, answer: Answer::default(), asked: None, connecting: true });
         if index == self.connections.len() {
             self.connections.push(connection);
         } else {
             self.connections[index] = connection;
         }
         Ok(index)
+    }
+
+    /// Sends the request that has waited for the connection; an error is found by the next read.
+    fn connected(&mut self, index: usize) -> anyhow::Result<()> {
+        let Some(connection) = &mut self.connections[index] else { return Ok(()) };
+        let readable = &mut EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+        self.epoll.modify(connection.stream.as_fd(), readable)?;
+        if std::mem::take(&mut connection.connecting) {
+            let _ = connection.stream.write(&self.request);
+        }
+        Ok(())
     }
 
     fn receive(&mut self, index: usize, buffer: &mut [u8]) -> anyhow::Result<()> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits::{REFUSAL_HELD_BACK_MAX as HELD_BACK_MAX, REFUSAL_HELD_BACK_MIN as HELD_BACK_MIN};
+
 /// What becomes of a connection that comes while there are as many as there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtLimit {
@@ -49,6 +51,10 @@ pub struct Quota {
     pub rate: f32,
     /// Of all that is asked for, the share that can be served: 0 to 1.
     pub share: f32,
+    /// Requests per second that the worker can serve, as far as is known.
+    pub capacity: f32,
+    /// By so much more is tried after the next window that was not too much.
+    pub raise: f32,
 }
 
 /// One measurement of how long what is ready to run waits for its turn.
@@ -78,6 +84,8 @@ pub struct Window {
     pub length: Duration,
     /// Whatever was ready to run has waited so long at least.
     pub delay: Duration,
+    /// The worker had nothing to do for a moment, now and again.
+    pub has_rested: bool,
     /// Memory at its end.
     pub pressure: Pressure,
     /// Requests that were taken on.
@@ -86,13 +94,40 @@ pub struct Window {
     pub ended: u32,
     /// Requests that were not.
     pub refused: u32,
+    /// Requests that wait at its end, to be refused or taken on after all.
+    pub held_back: usize,
 }
+
+impl Window {
+    /// Whether it was too much. Once requests are refused, the queue is kept far shorter than the one that
+    /// began it: whoever is served is served in time, and it takes no more refusals than a long queue does.
+    pub fn is_over(&self, current: Option<Quota>, delay_max: Duration) -> bool {
+        let most = if current.is_some() { delay_max / QUEUE_DIVISOR } else { delay_max };
+        self.delay > most || self.pressure >= Pressure::Cut
+    }
+
+    fn seconds(&self) -> f32 {
+        self.length.as_secs_f32().max(0.001)
+    }
+}
+
+/// While requests are refused, the queue is to be this many times shorter than the longest one without.
+const QUEUE_DIVISOR: u32 = 10;
 
 /// Of what was taken on in a window that was too much, as much is taken on in the next.
 const CUT: f32 = 0.95;
 
-/// By so much more is tried after a window that was not too much.
-const RAISE: f32 = 1.03;
+/// By so much more is tried after a window that was not too much. It doubles while the worker rests.
+const RAISE: f32 = 0.03;
+
+/// The most it becomes.
+const RAISE_MAX: f32 = 0.25;
+
+/// A short queue shows that hardly too much was taken on: of what could be served before, so much stays.
+const CUT_MOST: f32 = 0.8;
+
+/// Refusals, of what can be served.
+const REFUSALS: f32 = 0.05;
 
 /// The quota after a window; `None` is no limit. `asked` has the requests of each pod or address in it.
 /// What ended while the worker was late is its capacity; of streams that last, few end that began.
@@ -103,17 +138,58 @@ pub fn next_quota(
     asked: &[u32],
 ) -> Option<Quota> {
     if window.pressure == Pressure::Stop {
-        return Some(Quota { rate: 0.0, share: 0.0 });
+        return Some(Quota { rate: 0.0, share: 0.0, capacity: 0.0, raise: RAISE });
     }
-    if window.delay > delay_max || window.pressure == Pressure::Cut {
+    if window.is_over(current, delay_max) {
         let total: f32 = asked.iter().map(|n| *n as f32).sum();
-        let target = window.ended.max(window.admitted / 2) as f32 * CUT;
+        let ended = window.ended.max(window.admitted / 2) as f32 * CUT;
+        let kept = current.filter(|_| window.delay <= delay_max && window.pressure < Pressure::Cut);
+        let target = ended.max(kept.map_or(0.0, |quota| quota.capacity * CUT_MOST * window.seconds()));
         let share = if total > 0.0 { (target / total).min(1.0) } else { 1.0 };
-        let seconds = window.length.as_secs_f32().max(0.001);
-        return Some(Quota { rate: level(asked, target) / seconds, share });
+        let (rate, capacity) = (level(asked, target) / window.seconds(), target / window.seconds());
+        return Some(Quota { rate, share, capacity, raise: RAISE });
     }
-    let current = current.filter(|_| window.refused > 0)?;
-    Some(Quota { rate: current.rate.max(1.0) * RAISE, share: (current.share.max(0.01) * RAISE).min(1.0) })
+    let current = current.filter(|_| window.refused > 0 || window.held_back > 0)?;
+    let raise = if window.has_rested { current.raise } else { RAISE };
+    let more = 1.0 + raise;
+    // A quota that nobody has met says nothing about what more there is.
+    let raised = current.rate.max(1.0) * if window.refused > 0 { more } else { 1.0 };
+    // One that did not rest serves what it can. If more came, it would serve less: what it works with would
+    // no longer fit its caches.
+    let served = window.ended as f32 / window.seconds();
+    let full = served.max(current.capacity * CUT_MOST) * more * window.seconds();
+    // One request more for each: what is hardly anything grows, too.
+    let most = level(asked, full + asked.len() as f32) / window.seconds();
+    let most = if window.has_rested { raised } else { most };
+    Some(Quota {
+        rate: raised.min(most).max(1.0),
+        share: (current.share.max(0.01) * more).min(1.0),
+        // A moment's trouble is not to hide what it was.
+        capacity: served
+            .max(if window.has_rested { current.capacity } else { current.capacity * CUT })
+            .max(1.0),
+        raise: (raise * 2.0).min(RAISE_MAX),
+    })
+}
+
+/// Of the requests that were held back, those that are taken on after all: while nobody is refused and the
+/// worker rests, a few more from window to window, and no more than it could have served beside the others, but one.
+pub fn taken_on_late(quota: Option<Quota>, window: &Window) -> usize {
+    match quota {
+        None => window.held_back,
+        Some(quota) if quota.rate == 0.0 || window.refused > 0 || !window.has_rested => 0,
+        Some(quota) => {
+            let spare = (quota.capacity * window.seconds() - window.admitted as f32).max(1.0);
+            (window.held_back as f32 * quota.raise).min(spare).ceil() as usize
+        }
+    }
+}
+
+/// How long a refusal waits when so many wait already. A refusal costs as much as half a request, and whoever
+/// is refused asks again: together they are to cost little of what the worker can serve.
+pub fn held_back_for(held_back: usize, capacity: f32) -> Duration {
+    let seconds = held_back as f32 / (capacity * REFUSALS).max(1.0);
+    Duration::from_secs_f32(seconds.min(HELD_BACK_MAX.as_secs_f32())).max(HELD_BACK_MIN)
 }
 
 /// The most that each may have so that all together have `target`: who asks for less gets all of it.
@@ -175,11 +251,14 @@ mod tests {
     const WINDOW: Window = Window {
         length: Duration::from_secs(1),
         delay: Duration::ZERO,
+        has_rested: false,
         pressure: Pressure::None,
         admitted: 100,
         ended: 100,
         refused: 0,
+        held_back: 0,
     };
+    const QUOTA: Quota = Quota { rate: 50.0, share: 0.5, capacity: 80.0, raise: RAISE };
     const DELAY_MAX: Duration = Duration::from_millis(100);
     const LATE: Duration = Duration::from_millis(101);
 
@@ -187,24 +266,84 @@ mod tests {
     fn whoever_asks_for_little_is_not_cut() {
         let window = Window { delay: LATE, ..WINDOW };
         let quota = next_quota(None, &window, DELAY_MAX, &[10, 5, 85]).unwrap();
-        assert_eq!(quota, Quota { rate: 80.0, share: 0.95 });
+        assert_eq!(quota, Quota { rate: 80.0, share: 0.95, capacity: 95.0, raise: RAISE });
     }
 
     #[test]
     fn the_limit_is_gone_when_nobody_is_refused() {
-        let quota = Quota { rate: 50.0, share: 0.5 };
-        let raised = next_quota(Some(quota), &Window { refused: 1, ..WINDOW }, DELAY_MAX, &[]).unwrap();
-        assert!(raised.rate > quota.rate && raised.share > quota.share);
-        assert_eq!(next_quota(Some(quota), &WINDOW, DELAY_MAX, &[]), None);
+        let raised = next_quota(Some(QUOTA), &Window { refused: 1, ..WINDOW }, DELAY_MAX, &[]).unwrap();
+        assert!(raised.rate > QUOTA.rate && raised.share > QUOTA.share);
+        assert!(next_quota(Some(QUOTA), &Window { held_back: 1, ..WINDOW }, DELAY_MAX, &[]).is_some());
+        assert_eq!(next_quota(Some(QUOTA), &WINDOW, DELAY_MAX, &[]), None);
+    }
+
+    #[test]
+    fn a_queue_that_would_begin_no_overload_is_too_long_while_there_is_one() {
+        let window = Window { delay: DELAY_MAX / 5, refused: 10, ..WINDOW };
+        assert_eq!(next_quota(None, &window, DELAY_MAX, &[110]), None);
+        let cut = next_quota(Some(Quota { rate: 100.0, ..QUOTA }), &window, DELAY_MAX, &[110]).unwrap();
+        assert_eq!(cut.rate, 95.0);
+    }
+
+    #[test]
+    fn a_short_queue_cuts_little_and_a_long_one_down_to_what_was_served() {
+        let current = Some(Quota { rate: 200.0, capacity: 200.0, ..QUOTA });
+        let window = Window { delay: DELAY_MAX / 5, refused: 100, ..WINDOW };
+        assert_eq!(next_quota(current, &window, DELAY_MAX, &[200]).unwrap().rate, 160.0);
+        let window = Window { delay: LATE, ..window };
+        assert_eq!(next_quota(current, &window, DELAY_MAX, &[200]).unwrap().rate, 95.0);
+    }
+
+    #[test]
+    fn a_worker_that_rests_is_given_more_and_more_and_one_that_does_not_little() {
+        let after = |has_rested| {
+            let window = Window { has_rested, refused: 1, ..WINDOW };
+            let mut quota = QUOTA;
+            for _ in 0..10 {
+                quota = next_quota(Some(quota), &window, DELAY_MAX, &[]).unwrap();
+            }
+            quota.rate
+        };
+        assert!(after(true) > 3.0 * QUOTA.rate && after(false) < 1.5 * QUOTA.rate);
+    }
+
+    #[test]
+    fn a_worker_that_never_rests_gets_hardly_more_than_it_serves_however_high_the_quota_was() {
+        let current = Some(Quota { rate: 1000.0, capacity: 100.0, ..QUOTA });
+        let full = next_quota(current, &Window { refused: 1, ..WINDOW }, DELAY_MAX, &[500]).unwrap();
+        assert!((full.rate - 104.0).abs() < 0.1, "{full:?}");
+        let trouble = Window { ended: 10, refused: 1, ..WINDOW };
+        assert!(next_quota(current, &trouble, DELAY_MAX, &[500]).unwrap().rate > 80.0);
+    }
+
+    #[test]
+    fn what_was_held_back_is_taken_on_when_nobody_is_refused_and_the_worker_rests() {
+        let window = Window { has_rested: true, admitted: 40, held_back: 1000, ..WINDOW };
+        assert_eq!(taken_on_late(Some(QUOTA), &window), 30);
+        assert_eq!(taken_on_late(Some(QUOTA), &Window { admitted: 60, ..window }), 20);
+        assert_eq!(taken_on_late(Some(QUOTA), &Window { held_back: 7, ..window }), 1);
+        assert_eq!(taken_on_late(Some(QUOTA), &Window { has_rested: false, ..window }), 0);
+        assert_eq!(taken_on_late(Some(QUOTA), &Window { refused: 1, ..window }), 0);
+        assert_eq!(taken_on_late(Some(Quota { rate: 0.0, ..QUOTA }), &window), 0);
+        assert_eq!(taken_on_late(None, &window), 1000);
+    }
+
+    #[test]
+    fn the_more_wait_to_be_refused_the_longer_up_to_a_limit() {
+        assert_eq!(held_back_for(0, 10_000.0), HELD_BACK_MIN);
+        assert_eq!(held_back_for(1000, 10_000.0), Duration::from_secs(2));
+        assert_eq!(held_back_for(1000, 0.0), HELD_BACK_MAX);
     }
 
     #[test]
     fn without_memory_nothing_is_taken_on_and_with_it_again_more_and_more() {
         let stopped = next_quota(None, &Window { pressure: Pressure::of(97), ..WINDOW }, DELAY_MAX, &[1]);
-        assert_eq!(stopped, Some(Quota { rate: 0.0, share: 0.0 }));
+        assert_eq!(stopped, Some(Quota { rate: 0.0, share: 0.0, capacity: 0.0, raise: RAISE }));
         let mut quota = stopped;
         for _ in 0..200 {
-            quota = next_quota(quota, &Window { refused: 1, ..WINDOW }, DELAY_MAX, &[]);
+            let served = quota.unwrap().rate as u32;
+            let window = Window { admitted: served, ended: served, refused: 1, ..WINDOW };
+            quota = next_quota(quota, &window, DELAY_MAX, &[served * 2 + 10]);
         }
         assert!(quota.unwrap().rate > 300.0, "{quota:?}");
     }

@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::overload::{Pressure, Quota, Tick, Window, next_quota};
+use super::overload::{Pressure, Quota, Tick, Window, held_back_for, next_quota, taken_on_late};
 use crate::limits::{
-    DELAY_MEASURE_INTERVAL, DELAY_MEASURES, QUOTA_BURST_SECONDS, REFUSAL_HELD_BACK, REFUSALS_HELD_BACK_MAX,
-    TRIMMED_PER_MEASURE,
+    DELAY_MEASURE_INTERVAL, DELAY_MEASURES_MAX, DELAY_MEASURES_MIN, DELAY_WINDOW, QUOTA_BURST_SECONDS,
+    REFUSALS_HELD_BACK_MAX, TRIMMED_PER_MEASURE,
 };
 use crate::memory;
 
@@ -54,6 +54,10 @@ pub struct Shedding {
     refused: Cell<u32>,
     ended: Cell<u32>,
     held_back: Cell<usize>,
+    /// Wakes those that were held back and can be served after all.
+    room: Notify,
+    /// So many of them at each measurement: together they would be a queue.
+    room_for: Cell<usize>,
     /// The measuring goes on only while there are requests.
     measures: Cell<bool>,
     begin: Notify,
@@ -69,6 +73,8 @@ impl Default for Shedding {
             refused: Cell::new(0),
             ended: Cell::new(0),
             held_back: Cell::new(0),
+            room: Notify::new(),
+            room_for: Cell::new(0),
             measures: Cell::new(false),
             begin: Notify::new(),
         }
@@ -104,18 +110,33 @@ impl Shedding {
         self.ended.set(self.ended.get().wrapping_add(1));
     }
 
-    /// Lets a refused request wait for its answer. Whoever asks again at once is refused at once again, and
-    /// refusals cost what others could have had.
-    pub async fn hold_back(&self) {
-        if self.held_back.get() >= REFUSALS_HELD_BACK_MAX {
-            return;
+    /// Takes on some of those that were held back. The last that came first: its client is the likeliest
+    /// to be still there.
+    fn make_room(&self) {
+        for _ in 0..self.room_for.get().min(self.held_back.get()) {
+            self.room.notify_last();
         }
-        let _held_back = HeldBack::new(&self.held_back);
-        tokio::time::sleep(REFUSAL_HELD_BACK).await;
+    }
+
+    /// Lets a request that was not taken on wait: whoever asks again at once is refused at once again, and
+    /// refusals cost what others could have had. True when there is room for it after all.
+    pub async fn hold_back(&self) -> bool {
+        if self.held_back.get() >= REFUSALS_HELD_BACK_MAX {
+            return false;
+        }
+        let held_back = HeldBack::new(&self.held_back);
+        let capacity = self.quota.get().map_or(0.0, |quota| quota.capacity);
+        // Those that were refused together are not to come back together.
+        let longest = held_back_for(held_back.0.get(), capacity).mul_f32(0.5 + fastrand::f32() / 2.0);
+        let has_room = tokio::time::timeout(longest, self.room.notified()).await.is_ok();
+        if has_room {
+            self.admitted.set(self.admitted.get().wrapping_add(1));
+        }
+        has_room
     }
 }
 
-/// Counts a request that waits to be refused.
+/// Counts a request that waits.
 struct HeldBack<'a>(&'a Cell<usize>);
 
 impl<'a> HeldBack<'a> {
@@ -153,8 +174,8 @@ pub async fn measure(proxy: Rc<Proxy>) {
         while !shedding.measures.get() {
             shedding.begin.notified().await;
         }
-        let (begin, mut least) = (Instant::now(), Duration::MAX);
-        for _ in 0..DELAY_MEASURES {
+        let (begin, mut least, mut has_rested) = (Instant::now(), Duration::MAX, true);
+        for count in 1..=DELAY_MEASURES_MAX {
             let (before, worked, rests) = (Instant::now(), thread_time(), thread_rests());
             tokio::time::sleep(DELAY_MEASURE_INTERVAL).await;
             let tick = Tick {
@@ -163,9 +184,14 @@ pub async fn measure(proxy: Rc<Proxy>) {
                 has_rested: thread_rests() != rests,
             };
             least = least.min(tick.delay());
+            has_rested &= tick.has_rested;
             trim(&proxy);
+            shedding.make_room();
+            if count >= DELAY_MEASURES_MIN && begin.elapsed() >= DELAY_WINDOW {
+                break;
+            }
         }
-        decide(&proxy, begin.elapsed(), least);
+        decide(&proxy, begin.elapsed(), least, has_rested);
     }
 }
 
@@ -196,29 +222,35 @@ fn trim(proxy: &Proxy) {
 }
 
 /// The end of a window.
-fn decide(proxy: &Proxy, length: Duration, delay: Duration) {
+fn decide(proxy: &Proxy, length: Duration, delay: Duration, has_rested: bool) {
     let shedding = &proxy.shedding;
     let window = Window {
         length,
         delay,
+        has_rested,
         pressure: proxy.shared.memory.pressure(),
         admitted: shedding.admitted.take(),
         refused: shedding.refused.take(),
         ended: shedding.ended.take(),
+        held_back: shedding.held_back.get(),
     };
-    let is_over = delay > proxy.limits.queue_delay_max || window.pressure >= Pressure::Cut;
-    let asked = if is_over { asked(proxy) } else { Vec::new() };
+    let before = shedding.quota.get();
+    let is_over = window.is_over(before, proxy.limits.queue_delay_max);
+    let asked = if is_over || before.is_some() { asked(proxy) } else { Vec::new() };
     if window.pressure > Pressure::None {
         memory::give_back();
     }
-    let before = shedding.quota.get();
     let quota = next_quota(before, &window, proxy.limits.queue_delay_max, &asked);
     match (before, quota) {
         (None, Some(quota)) => tracing::warn!(?delay, ?quota, "overload: requests are refused"),
         (Some(_), None) => tracing::info!("overload is over"),
         _ => {}
     }
+    tracing::debug!(?window, ?quota, "how late the worker is");
     shedding.quota.set(quota);
+    let measures = if quota.is_some() { DELAY_MEASURES_MAX as usize } else { 1 };
+    shedding.room_for.set(taken_on_late(quota, &window).div_ceil(measures));
+    shedding.make_room();
     shedding.window.set(shedding.window.get().wrapping_add(1));
     shedding.measures.set(quota.is_some() || window.admitted > 0 || window.pressure > Pressure::None);
 }
@@ -249,7 +281,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_asks_for_more_than_the_quota_gets_the_quota_and_who_asks_for_less_gets_all() {
         let shedding = Shedding::default();
-        shedding.quota.set(Some(Quota { rate: 100.0, share: 1.0 }));
+        shedding.quota.set(Some(Quota { rate: 100.0, share: 1.0, capacity: 100.0, raise: 0.0 }));
         let (greedy, modest) = (Demand::default(), Demand::default());
         let (mut greedy_gets, mut modest_gets) = (0, 0);
         for millisecond in 0..1000 {
@@ -265,9 +297,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_is_held_back_is_refused_in_the_end_or_served_when_there_is_room() {
+        let shedding = Shedding::default();
+        shedding.quota.set(Some(Quota { rate: 0.0, share: 0.0, capacity: 100.0, raise: 0.0 }));
+        assert!(!shedding.hold_back().await);
+        assert_eq!(shedding.held_back.get(), 0);
+        let room = async {
+            tokio::task::yield_now().await;
+            shedding.room.notify_last();
+        };
+        let (is_served, ()) = tokio::join!(shedding.hold_back(), room);
+        assert!(is_served);
+        assert_eq!((shedding.admitted.get(), shedding.held_back.get()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn with_no_rate_at_all_nothing_is_taken_on() {
         let shedding = Shedding::default();
-        shedding.quota.set(Some(Quota { rate: 0.0, share: 0.0 }));
+        shedding.quota.set(Some(Quota { rate: 0.0, share: 0.0, capacity: 0.0, raise: 0.0 }));
         assert!(!shedding.admits(&Demand::default()));
     }
 }
