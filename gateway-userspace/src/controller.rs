@@ -58,6 +58,9 @@ pub enum ControllerError {
     /// The API server cannot be followed.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What follows it has ended, and nothing is known from then on.
+    #[error("the API server is followed no longer; another replica leads meanwhile")]
+    Unfollowed,
     /// The port of its pages is not to be had.
     #[error("cannot listen on {address}: {error}; choose another --admin-address")]
     AdminPort {
@@ -92,7 +95,7 @@ pub struct Settings {
 /// Runs until `stop`, then gives the leadership back. Poll it within a `LocalSet`.
 ///
 /// # Errors
-/// When it cannot begin. An API server that is out of reach is waited for.
+/// When it cannot begin, or knows nothing new any more. An API server that is out of reach is waited for.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), ControllerError> {
     let config = client::config(settings.kubeconfig.as_deref()).await?;
     let client = client::client(&config)?;
@@ -117,15 +120,25 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let mut replica = Replica::new(api, LEASE_NAME, &settings.identity, terms);
     let leads_until = replica.leads();
     info!(identity = settings.identity, namespace = settings.namespace, "controller runs");
-    tokio::select! {
-        () = stop => info!("told to end"),
-        () = replica.run(|| drop(unheard.take())) => {}
-        () = lead_at_times(&settings, &client, &desired, &meters, leads_until) => {}
-    }
+    let ended = tokio::select! {
+        () = stop => {
+            info!("told to end");
+            Ok(())
+        }
+        () = replica.run(|| drop(unheard.take())) => Ok(()),
+        () = lead_at_times(&settings, &client, &desired, &meters, leads_until) => Ok(()),
+        error = unfollowed(desired.desired.clone()) => Err(error),
+    };
     // What was being written has ended with its future.
     meters.leads(false);
     replica.resign().await;
-    Ok(())
+    ended
+}
+
+/// Ends when nobody tells the desired state any more. Who led on would keep all replicas from writing what is new.
+async fn unfollowed<T>(mut desired: watch::Receiver<T>) -> ControllerError {
+    while desired.changed().await.is_ok() {}
+    ControllerError::Unfollowed
 }
 
 /// Leads whenever it is this replica's turn.
@@ -172,5 +185,21 @@ async fn lost(mut leads_until: watch::Receiver<Option<Instant>>) {
             () = tokio::time::sleep_until(until.into()) => {}
             changed = leads_until.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_replica_that_no_longer_follows_the_api_server_ends_with_an_error() {
+        let (told, desired) = watch::channel(0);
+        let ends = tokio::spawn(unfollowed(desired));
+        told.send(1).unwrap();
+        tokio::task::yield_now().await;
+        assert!(!ends.is_finished());
+        drop(told);
+        assert!(ends.await.unwrap().to_string().contains("another replica"));
     }
 }

@@ -209,7 +209,11 @@ impl Leading {
     fn plan(&self, id: &Target) -> Vec<Write> {
         // The API's times have no fractions.
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let facts = Facts {
+        self.facts(id, &now).plan(id)
+    }
+
+    fn facts<'a>(&'a self, id: &Target, now: &'a str) -> Facts<'a> {
+        Facts {
             set: &self.current.set,
             wanted: &self.wanted,
             known: &self.known,
@@ -217,9 +221,8 @@ impl Leading {
             complete: self.current.complete,
             refused: self.refused.get(id).map(String::as_str),
             service_type: self.around.service_type,
-            now: &now,
-        };
-        facts.plan(id)
+            now,
+        }
     }
 
     /// Looks at what is due, and writes what differs.
@@ -233,7 +236,13 @@ impl Leading {
         if writes.is_empty() {
             // A look costs the API server nothing.
             self.schedule.give_back_write();
-            self.schedule.settled(&id);
+            match &id {
+                // No other event comes where both objects say the same.
+                Target::Object(object) if self.facts(&id, "").is_about_another(object) => {
+                    self.schedule.failed(id, Instant::now());
+                }
+                _ => self.schedule.settled(&id),
+            }
             return;
         }
         let (mut written, mut denied) = (Vec::new(), false);

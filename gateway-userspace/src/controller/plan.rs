@@ -196,7 +196,7 @@ impl Facts<'_> {
             Target::Object(id) => id,
         };
         // What became of half a state is not what becomes of all.
-        if !self.complete {
+        if !self.complete || self.is_about_another(id) {
             return Vec::new();
         }
         let key = &id.key;
@@ -207,6 +207,25 @@ impl Facts<'_> {
             Kind::GrpcRoute => self.route(Source::GrpcRoutes, id).into_iter().collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// The desired state has the object that had the name before, or the next one: generations do not tell them apart.
+    pub fn is_about_another(&self, id: &ObjectId) -> bool {
+        let (source, meta) = match id.kind {
+            Kind::GatewayClass => {
+                (Source::GatewayClasses, self.set.gateway_classes.get(&id.key).map(|e| &e.object.metadata))
+            }
+            Kind::Gateway => (Source::Gateways, self.set.gateways.get(&id.key).map(|e| &e.object.metadata)),
+            Kind::HttpRoute => {
+                (Source::HttpRoutes, self.set.http_routes.get(&id.key).map(|e| &e.object.metadata))
+            }
+            Kind::GrpcRoute => {
+                (Source::GrpcRoutes, self.set.grpc_routes.get(&id.key).map(|e| &e.object.metadata))
+            }
+            _ => return false,
+        };
+        let (Some(meta), Some(seen)) = (meta, self.known.get(source, &id.key)) else { return false };
+        !meta.uid.is_empty() && meta.uid != seen.uid
     }
 
     fn pod(&self, key: &ObjectKey) -> Option<Write> {

@@ -77,6 +77,9 @@ pub struct ObjectMeta {
     pub name: String,
     /// Empty for cluster-scoped kinds.
     pub namespace: String,
+    /// Tells it from the object that had its name before. Empty where nobody asks, or no API server keeps it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// Counts the changes of `spec` where an API server keeps the object, else 0.
     pub generation: i64,
     /// RFC 3339, UTC, so that the order of texts is the order of times. Absent counts as oldest.

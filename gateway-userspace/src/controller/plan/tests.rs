@@ -208,6 +208,28 @@ fn a_route_gets_one_status_for_its_generation_and_none_for_another() {
 }
 
 #[test]
+fn an_object_that_was_made_anew_under_its_name_gets_nothing_of_the_one_before() {
+    let mut cluster = Cluster::new();
+    let (web, cart) = (id(Kind::Gateway, "web"), id(Kind::HttpRoute, "cart"));
+    let of = |mut meta: Value, uid: &str| {
+        meta["uid"] = uid.into();
+        meta
+    };
+    let origin = || Origin::Api { resource_version: 1 };
+    for (uid, writes) in [("u-0", false), ("u-1", true)] {
+        let route = json!({"metadata": of(meta("cart", 2), uid), "spec": {"parentRefs": [{"name": "web"}]}});
+        cluster.set.insert(key_of(&cart).clone(), origin(), Object::HttpRoute(object(route)));
+        let gateway = json!({"metadata": of(meta("web", 3), uid), "spec": {"gatewayClassName": "weir",
+            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}});
+        cluster.set.insert(key_of(&web).clone(), origin(), Object::Gateway(object(gateway)));
+        cluster.compile();
+        for target in [&web, &cart] {
+            assert_eq!(!cluster.plan(target).is_empty(), writes, "{target} of {uid}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_written_of_what_came_of_half_a_state() {
     let mut cluster = Cluster::new();
     cluster.set.services = Default::default();

@@ -1,11 +1,12 @@
 //! Asks the API server again and again which kinds of the Gateway API it has.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Request;
 use kube::client::Body;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::discovery;
 use super::follow::{Common, Served, answer, read};
@@ -17,6 +18,9 @@ const BYTES_MAX: usize = 1024 * 1024;
 /// Before it looks because a kind that was there is not: many nodes see that at the same moment.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(2);
 
+/// A kind that was there is gone once two looks agree that are so far apart, or as far as looks are.
+const DOUBT: Duration = Duration::from_secs(5);
+
 /// Tells followers whether and how their kind is served.
 pub(super) struct Discoverer {
     common: Common,
@@ -24,6 +28,8 @@ pub(super) struct Discoverer {
     /// Between looks while a kind is missing, and while none is.
     intervals: (Duration, Duration),
     progress: Progress,
+    /// Kinds that were there, and since when they seem to be gone.
+    doubted: BTreeMap<Source, Instant>,
 }
 
 impl Discoverer {
@@ -32,7 +38,7 @@ impl Discoverer {
         told: Vec<(Source, watch::Sender<Served>)>,
         intervals: (Duration, Duration),
     ) -> Self {
-        Self { common, told, intervals, progress: Progress::new() }
+        Self { common, told, intervals, progress: Progress::new(), doubted: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self, mut wait: Duration) {
@@ -50,16 +56,39 @@ impl Discoverer {
         match self.ask().await {
             Ok(found) => {
                 self.progress = Progress::new();
-                let mut missing = false;
-                for (source, told) in &self.told {
-                    let now = discovery::best(*source, &found).map_or(Served::No, Served::In);
-                    missing |= now == Served::No;
-                    told.send_if_modified(|before| std::mem::replace(before, now) != now);
-                }
+                self.tell(&found);
+                let missing = self.told.iter().any(|(_, told)| *told.borrow() == Served::No);
                 let interval = if missing { self.intervals.0 } else { self.intervals.1 };
-                interval.mul_f64(0.5 + fastrand::f64())
+                let interval = interval.mul_f64(0.5 + fastrand::f64());
+                if self.doubted.is_empty() { interval } else { interval.min(self.doubt()) }
             }
             Err(end) => self.failed(&end),
+        }
+    }
+
+    fn doubt(&self) -> Duration {
+        DOUBT.min(self.intervals.0)
+    }
+
+    /// One look that misses a kind may have met a server that does not know all it should yet: what is known of the
+    /// kind is dropped when a later look misses it too.
+    fn tell(&mut self, found: &[(&'static str, Vec<String>)]) {
+        let doubt = self.doubt();
+        for (source, told) in &self.told {
+            let now = discovery::best(*source, found).map_or(Served::No, Served::In);
+            let was_there = match *told.borrow() {
+                Served::In(_) => true,
+                Served::Unknown => self.common.hub.borrow().version(*source).is_some(),
+                Served::No => false,
+            };
+            if now == Served::No && was_there {
+                let since = *self.doubted.entry(*source).or_insert_with(Instant::now);
+                if since.elapsed() < doubt {
+                    continue;
+                }
+            }
+            self.doubted.remove(source);
+            told.send_if_modified(|before| std::mem::replace(before, now) != now);
         }
     }
 
@@ -81,25 +110,28 @@ impl Discoverer {
     }
 
     async fn ask(&self) -> Result<Vec<(&'static str, Vec<String>)>, End> {
-        let Some(group) = self.get(&discovery::group_path()).await? else { return Ok(Vec::new()) };
+        let group = match self.get(&discovery::group_path()).await {
+            // A proxy may say that too: the group is not there if the list of all groups says so.
+            Err(End::Refused(refusal)) if refusal.code == 404 => {
+                let groups = self.get(discovery::GROUPS_PATH).await?;
+                let listed = discovery::has_group(&groups).map_err(unreadable)?;
+                return if listed { Err(End::Refused(refusal)) } else { Ok(Vec::new()) };
+            }
+            group => group?,
+        };
         let mut found = Vec::new();
         for version in discovery::versions(&group).map_err(unreadable)? {
-            if let Some(list) = self.get(&discovery::version_path(version)).await? {
-                found.push((version, discovery::collections(&list).map_err(unreadable)?));
-            }
+            let list = self.get(&discovery::version_path(version)).await?;
+            found.push((version, discovery::collections(&list).map_err(unreadable)?));
         }
         Ok(found)
     }
 
-    /// The answer; `None` where the API server does not know the path.
-    async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, End> {
+    async fn get(&self, path: &str) -> Result<Vec<u8>, End> {
         let request = Request::get(path).header(http::header::ACCEPT, "application/json").body(Body::empty());
         let request = request.map_err(|error| End::Broken(error.to_string()))?;
-        match answer(&self.common.client, request).await {
-            Ok(response) => read(response.into_body(), BYTES_MAX).await.map(Some).map_err(End::Broken),
-            Err(End::Refused(refusal)) if refusal.code == 404 => Ok(None),
-            Err(end) => Err(end),
-        }
+        let response = answer(&self.common.client, request).await?;
+        read(response.into_body(), BYTES_MAX).await.map_err(End::Broken)
     }
 }
 

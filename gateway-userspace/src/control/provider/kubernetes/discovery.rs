@@ -4,6 +4,30 @@ use serde::Deserialize;
 
 use super::source::{GATEWAY_VERSIONS, Source};
 
+/// The path that names all groups.
+pub(super) const GROUPS_PATH: &str = "/apis";
+
+/// Whether the Gateway API is among all groups. Only an API server says such a thing.
+pub(super) fn has_group(groups: &[u8]) -> Result<bool, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Groups {
+        kind: String,
+        groups: Vec<Group>,
+    }
+    #[derive(Deserialize)]
+    struct Group {
+        name: String,
+    }
+    let list: Groups = serde_json::from_slice(groups)?;
+    is_of("APIGroupList", &list.kind)?;
+    Ok(list.groups.iter().any(|group| group.name == crate::control::config::route::GATEWAY_GROUP))
+}
+
+fn is_of(wanted: &str, kind: &str) -> Result<(), serde_json::Error> {
+    use serde::de::Error;
+    if kind == wanted { Ok(()) } else { Err(Error::custom(format!("`{kind}` instead of `{wanted}`"))) }
+}
+
 /// The path that names the versions of the Gateway API.
 pub(super) fn group_path() -> String {
     format!("/apis/{}", crate::control::config::route::GATEWAY_GROUP)
@@ -33,6 +57,7 @@ pub(super) fn versions(group: &[u8]) -> Result<Vec<&'static str>, serde_json::Er
 pub(super) fn collections(version: &[u8]) -> Result<Vec<String>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Resources {
+        kind: String,
         #[serde(default)]
         resources: Vec<Resource>,
     }
@@ -41,6 +66,7 @@ pub(super) fn collections(version: &[u8]) -> Result<Vec<String>, serde_json::Err
         name: String,
     }
     let list: Resources = serde_json::from_slice(version)?;
+    is_of("APIResourceList", &list.kind)?;
     Ok(list.resources.into_iter().map(|r| r.name).filter(|name| !name.contains('/')).collect())
 }
 
@@ -60,12 +86,25 @@ mod tests {
             br#"{"kind":"APIGroup","versions":[{"version":"v1beta1"},{"version":"v9"},{"version":"v1"}]}"#;
         assert_eq!(versions(group).unwrap(), ["v1", "v1beta1"]);
         let v1 = collections(
-            br#"{"resources":[{"name":"gateways"},{"name":"gateways/status"},{"name":"httproutes"}]}"#,
+            br#"{"kind":"APIResourceList","resources":[{"name":"gateways"},{"name":"gateways/status"},{"name":"httproutes"}]}"#,
         );
-        let beta = collections(br#"{"resources":[{"name":"gateways"},{"name":"referencegrants"}]}"#);
+        let beta = collections(
+            br#"{"kind":"APIResourceList","resources":[{"name":"gateways"},{"name":"referencegrants"}]}"#,
+        );
         let found = [("v1", v1.unwrap()), ("v1beta1", beta.unwrap())];
         assert_eq!(best(Source::Gateways, &found), Some("v1"));
         assert_eq!(best(Source::ReferenceGrants, &found), Some("v1beta1"));
         assert_eq!(best(Source::GrpcRoutes, &found), None);
+    }
+
+    #[test]
+    fn only_a_list_of_an_api_server_says_that_something_is_not_there() {
+        let groups = |name: &str| format!(r#"{{"kind":"APIGroupList","groups":[{{"name":"{name}"}}]}}"#);
+        assert!(has_group(groups("gateway.networking.k8s.io").as_bytes()).unwrap());
+        assert!(!has_group(groups("apps").as_bytes()).unwrap());
+        for other in ["default backend - 404", "{}", r#"{"kind":"Status","groups":[]}"#] {
+            assert!(has_group(other.as_bytes()).is_err(), "{other}");
+            assert!(collections(other.as_bytes()).is_err(), "{other}");
+        }
     }
 }

@@ -232,7 +232,16 @@ impl Follower {
     }
 
     /// `resumes` says that all is known up to a version, if the server still knows that.
-    async fn watch(&mut self, mut body: Body, lasts: Duration, resumes: bool) -> End {
+    async fn watch(&mut self, body: Body, lasts: Duration, resumes: bool) -> End {
+        let began = Instant::now();
+        let end = self.read_watch(body, lasts, resumes).await;
+        if matches!(end, End::Broken(_) | End::Stalled(_)) {
+            self.progress.cut_short(began.elapsed(), &self.common.pace);
+        }
+        end
+    }
+
+    async fn read_watch(&mut self, mut body: Body, lasts: Duration, resumes: bool) -> End {
         let began = Instant::now();
         let mut lines = Lines::new(self.common.object_bytes_max);
         let mut follows = !resumes;

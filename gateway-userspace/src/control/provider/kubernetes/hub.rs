@@ -28,6 +28,10 @@ const FAILURES_TOLD: u32 = 2;
 /// Failures in a row from which a kind is not waited for any more.
 const FAILURES_WAITED: u32 = 3;
 
+/// Versions that were written are that old at most where the server tells newer ones: one that it has forgotten after
+/// a restart costs a list.
+const VERSIONS_OLD: Duration = Duration::from_secs(300);
+
 /// Owned by the one thread that talks to the API server.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -55,6 +59,8 @@ pub(super) struct Hub {
     wake: Rc<Notify>,
     interval: Duration,
     unsaved: bool,
+    /// When what is known was written last, and up to where it was known.
+    saved: (Instant, Versions),
     desired: watch::Sender<Desired>,
     pods: watch::Sender<Objects<Pod>>,
     pub(super) freshness: Freshness,
@@ -85,6 +91,7 @@ impl Hub {
             wake: Rc::default(),
             interval,
             unsaved: false,
+            saved: (Instant::now(), Versions::new()),
             desired,
             pods,
             freshness,
@@ -97,7 +104,10 @@ impl Hub {
         let Saved { at, set, pods, versions, .. } = saved;
         self.holdings.restore(set, pods, texts);
         for source in Source::ALL {
-            self.freshness.saved(source, at, self.holdings.count(source));
+            let count = self.holdings.count(source);
+            if count > 0 || versions.contains_key(&source) {
+                self.freshness.saved(source, at, count);
+            }
         }
         self.versions = versions;
         self.restored = true;
@@ -261,8 +271,14 @@ impl Hub {
 
     /// What is known, if it changed since this was asked last.
     pub(super) fn take_unsaved(&mut self) -> Option<Saved> {
-        let whole = self.told && std::mem::take(&mut self.unsaved);
-        whole.then(|| Saved {
+        let (when, versions) = &self.saved;
+        let is_old = when.elapsed() >= VERSIONS_OLD && *versions != self.versions;
+        if !self.told || !(self.unsaved || is_old) {
+            return None;
+        }
+        self.unsaved = false;
+        self.saved = (Instant::now(), self.versions.clone());
+        Some(Saved {
             at: std::time::SystemTime::now(),
             set: self.holdings.set().clone(),
             pods: self.holdings.pods().clone(),
@@ -356,6 +372,7 @@ fn unreachable_finding(error: &str) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use super::super::freshness::Standing;
     use super::*;
 
     const BUSY: u16 = 503;
@@ -399,5 +416,34 @@ mod tests {
         refuse(&mut hub, Source::Services);
         assert!(told.borrow().complete, "what is known keeps serving");
         assert!(told.borrow().findings.iter().any(|finding| finding.code == Code::ApiRefused));
+    }
+
+    #[test]
+    fn a_quiet_cluster_is_written_now_and_then_so_that_a_restart_finds_no_version_forgotten() {
+        let (mut hub, _told) = hub();
+        Source::ALL.into_iter().for_each(|source| hub.following(source));
+        hub.flush(Source::Services, true, Some("7"));
+        assert!(hub.take_unsaved().is_some());
+        hub.flush(Source::Services, false, Some("9"));
+        assert!(hub.take_unsaved().is_none(), "not at each bookmark");
+        hub.saved.0 -= VERSIONS_OLD;
+        assert_eq!(hub.take_unsaved().unwrap().versions[&Source::Services], "9");
+        hub.saved.0 -= VERSIONS_OLD;
+        assert!(hub.take_unsaved().is_none(), "nothing is newer");
+    }
+
+    #[test]
+    fn only_kinds_that_the_file_has_are_said_to_be_known_from_it() {
+        let (mut hub, _told) = hub();
+        let saved = Saved {
+            at: std::time::SystemTime::now(),
+            set: Default::default(),
+            pods: Objects::default(),
+            versions: Versions::from([(Source::Services, "7".to_owned())]),
+        };
+        hub.restore(saved, Texts::default());
+        let kinds = hub.freshness.kinds();
+        let saved = kinds.iter().filter(|kind| kind.standing == Standing::Saved);
+        assert_eq!(saved.map(|kind| kind.kind.as_str()).collect::<Vec<_>>(), ["services"]);
     }
 }

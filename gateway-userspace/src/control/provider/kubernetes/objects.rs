@@ -106,6 +106,9 @@ fn quick<T: DeserializeOwned>(
 /// Leaves out what changes often or is large and decides nothing.
 fn trim(meta: &mut ObjectMeta, kind: Kind) {
     let own = |name: &str| name.starts_with(OWN_PREFIX);
+    if matches!(kind, Kind::EndpointSlice | Kind::Service | Kind::Namespace) {
+        meta.uid = String::new();
+    }
     match kind {
         Kind::EndpointSlice => {
             meta.labels.retain(|name, _| name == SERVICE_NAME_LABEL || own(name));

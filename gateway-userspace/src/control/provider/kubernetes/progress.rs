@@ -49,6 +49,8 @@ const RETRY_MIN: Duration = Duration::from_millis(500);
 /// A server says where it is each minute. One that says nothing for so many watches may be at an earlier version
 /// than the one that was asked for, as after a restore of its store: it would be silent until it has caught up.
 const SILENT_MAX: u32 = 2;
+/// So many streams that ended before they had told a list: something on the way does not let them through.
+const UNENDED_MAX: u32 = 2;
 /// The server tells how long to wait; it is not believed beyond this.
 const RETRY_AFTER_MAX: u64 = 60;
 
@@ -63,6 +65,8 @@ pub(super) struct Progress {
     failures: u32,
     /// Watches in a row that said nothing at all.
     silent: u32,
+    /// Streams that ended before they had told all there is.
+    unended: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +78,14 @@ enum Stage {
 impl Progress {
     /// Knows nothing yet.
     pub(super) fn new() -> Self {
-        Self { stage: Stage::List { next: None }, streams: true, known: false, failures: 0, silent: 0 }
+        Self {
+            stage: Stage::List { next: None },
+            streams: true,
+            known: false,
+            failures: 0,
+            silent: 0,
+            unended: 0,
+        }
     }
 
     /// Knows everything up to `version`.
@@ -110,6 +121,7 @@ impl Progress {
         self.known = true;
         self.failures = 0;
         self.silent = 0;
+        self.unended = 0;
     }
 
     /// An event or bookmark of a watch brought this version.
@@ -120,6 +132,19 @@ impl Progress {
             if !version.is_empty() && known != version {
                 known.clear();
                 known.push_str(version);
+            }
+        }
+    }
+
+    /// An answer that had begun ended otherwise than in good order, after it had been open for `open`. A watch that
+    /// was open for long was no failure, whoever ended it; a stream that tells no list is not asked for on and on.
+    pub(super) fn cut_short(&mut self, open: Duration, pace: &Pace) {
+        match self.stage {
+            Stage::Watch { .. } if open >= pace.retry_max => self.failures = 0,
+            Stage::Watch { .. } => {}
+            Stage::List { .. } => {
+                self.unended += 1;
+                self.streams &= self.unended < UNENDED_MAX;
             }
         }
     }
@@ -283,6 +308,30 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
         progress.listed("1");
         assert_eq!(progress.ended(&broken(), &PACE, 1.0).as_secs(), 1);
+    }
+
+    #[test]
+    fn a_proxy_that_ends_idle_watches_makes_no_quiet_kind_late() {
+        let mut progress = Progress::resume("3".to_owned());
+        for _ in 0..10 {
+            progress.cut_short(PACE.retry_max, &PACE);
+            assert!(progress.ended(&broken(), &PACE, 1.0) <= PACE.reconnect);
+            assert_eq!(progress.failures(), 1, "once is no finding");
+        }
+        progress.cut_short(Duration::from_secs(1), &PACE);
+        progress.ended(&broken(), &PACE, 1.0);
+        assert_eq!(progress.failures(), 2, "one that ends at once is a failure");
+    }
+
+    #[test]
+    fn a_server_whose_streams_never_tell_a_whole_list_is_asked_for_pages() {
+        let mut progress = Progress::new();
+        for end in [stalled(), broken()] {
+            assert_eq!(progress.step(), Step::Stream);
+            progress.cut_short(Duration::from_secs(150), &PACE);
+            progress.ended(&end, &PACE, 1.0);
+        }
+        assert_eq!(progress.step(), Step::Page(None));
     }
 
     #[test]

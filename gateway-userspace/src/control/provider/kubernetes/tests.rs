@@ -270,6 +270,28 @@ async fn kinds_that_are_installed_later_are_picked_up_and_those_that_go_take_the
 }
 
 #[tokio::test]
+async fn one_look_that_misses_the_gateway_api_or_a_proxy_that_says_so_drops_no_route() {
+    let server = Server::start();
+    server.state().gateway_kinds.insert("httproutes".to_owned());
+    server.put("httproutes", route("a"));
+    let mut kubernetes = start(&server);
+    assert_eq!(first(&mut kubernetes).await.set.http_routes.len(), 1);
+    let group = "/apis/gateway.networking.k8s.io";
+    let looks = || server.state().requests.iter().filter(|request| *request == group).count();
+    for hidden in [false, true] {
+        let before = looks();
+        server.state().hidden = hidden;
+        server.state().forgetful = u32::from(!hidden);
+        eventually("some looks later", || looks() > before + 4).await;
+        assert_eq!(kubernetes.desired.borrow().set.http_routes.len(), 1);
+        assert_eq!(kind(&kubernetes, "httproutes.gateway.networking.k8s.io").lists, 1, "never dropped");
+    }
+    server.state().hidden = false;
+    server.state().gateway_kinds.clear();
+    until(&mut kubernetes.desired, "no route", |d| d.set.http_routes.is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_field_that_only_a_later_weir_knows_is_said_to_have_no_effect() {
     let server = Server::start();
     server.state().gateway_kinds.insert("httproutes".to_owned());
@@ -386,6 +408,29 @@ async fn a_restart_does_not_bring_back_endpoints_that_have_gone_since_the_state_
     let state = first(&mut after).await;
     let slices = format!("{:?}", state.set.endpoint_slices);
     assert!(slices.contains("10.0.0.2") && !slices.contains("10.0.0.1"), "{slices}");
+}
+
+#[tokio::test]
+async fn what_was_known_before_a_restart_and_is_too_old_for_the_server_is_never_served_again() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    server.put("services", service("web", 80));
+    server.put("endpointslices", slice("web-1", &["10.0.0.1"]));
+    let patient = ApiLimits { restored_wait: Duration::from_secs(60), ..limits() };
+    let mut before = start_with(&server, patient.clone(), Some(folder.path()));
+    first(&mut before).await;
+    eventually("it is written", || folder.path().join("known.jsonl").exists()).await;
+    drop(before);
+    server.cut();
+    server.put("endpointslices", slice("web-1", &["10.0.0.2"]));
+    server.state().oldest = 1000;
+
+    let lists = server.asked(&["/endpointslices?", "sendInitialEvents"]);
+    let mut after = start_with(&server, patient, Some(folder.path()));
+    let state = first(&mut after).await;
+    let slices = format!("{:?}", state.set.endpoint_slices);
+    assert!(slices.contains("10.0.0.2") && !slices.contains("10.0.0.1"), "{slices}");
+    assert_eq!(server.asked(&["/endpointslices?", "sendInitialEvents"]), lists + 1);
 }
 
 #[tokio::test]

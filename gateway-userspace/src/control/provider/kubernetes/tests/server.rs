@@ -37,6 +37,10 @@ pub(super) struct State {
     pub(super) refused: BTreeMap<String, (u16, String)>,
     /// Watches from before this version get 410.
     pub(super) oldest: u64,
+    /// What stands before the server answers discovery with 404.
+    pub(super) hidden: bool,
+    /// Answers of discovery that are still to miss the kinds.
+    pub(super) forgetful: u32,
     /// Kinds of the Gateway API that there are.
     pub(super) gateway_kinds: BTreeSet<String>,
 }
@@ -152,18 +156,30 @@ impl State {
         self.requests.push(uri.clone());
         let (path, query) = uri.split_once('?').unwrap_or((&uri, ""));
         let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        if self.hidden && path.starts_with("/apis") && query.is_empty() {
+            let body = Full::new(Bytes::from("default backend - 404")).boxed();
+            return Response::builder().status(404).body(body).unwrap();
+        }
+        if path == "/apis" {
+            let groups = match self.gateway_kinds.is_empty() || self.forgetful > 0 {
+                true => json!([]),
+                false => json!([{"name": "gateway.networking.k8s.io"}]),
+            };
+            self.forgetful = self.forgetful.saturating_sub(1);
+            return json_answer(200, &json!({"kind": "APIGroupList", "groups": groups}));
+        }
         if path.ends_with("/gateway.networking.k8s.io") {
-            return match self.gateway_kinds.is_empty() {
+            return match self.gateway_kinds.is_empty() || self.forgetful > 0 {
                 true => status(404, "NotFound"),
                 false => json_answer(200, &json!({"versions": [{"version": "v1"}, {"version": "v1beta1"}]})),
             };
         }
         if path.ends_with("/gateway.networking.k8s.io/v1beta1") {
-            return json_answer(200, &json!({"resources": []}));
+            return json_answer(200, &json!({"kind": "APIResourceList", "resources": []}));
         }
         if path.ends_with("/gateway.networking.k8s.io/v1") {
             let names: Vec<Value> = self.gateway_kinds.iter().map(|name| json!({"name": name})).collect();
-            return json_answer(200, &json!({"resources": names}));
+            return json_answer(200, &json!({"kind": "APIResourceList", "resources": names}));
         }
         let plural = path.rsplit('/').next().unwrap().to_owned();
         if let Some((code, reason)) = self.refused.get(&plural) {
