@@ -6,6 +6,7 @@
 pub mod follow;
 pub mod handover;
 pub mod holder;
+mod in_step;
 mod installation;
 pub mod kernel;
 pub mod memory;
@@ -13,6 +14,7 @@ pub mod node;
 pub mod pods;
 pub mod ports;
 pub mod source;
+mod starting;
 pub mod state;
 pub mod workers;
 
@@ -47,7 +49,8 @@ use crate::worker::WorkerContext;
 use follow::Follow;
 use handover::{HandoverServer, Predecessor};
 use holder::{Held, Holder};
-use kernel::{Kernel, KernelOptions, KernelTablesOf};
+use in_step::KernelTablesOf;
+use kernel::{Kernel, KernelOptions};
 use node::{Ended, Node};
 use pods::RunningGateway;
 use ports::{Inherited, Ports};
@@ -118,11 +121,13 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     let ended = local.block_on(&runtime, async {
+        let admin_port = open_admin_port(settings.admin_address).await?;
         let provided = tokio::select! {
             provided = Provided::open(&settings) => provided?,
+            () = starting::answer(admin_port.as_ref()) => bail!("the admin port ended"),
             asked = drain::asked_to_end() => return asked.map(|()| Ended::Stays).context("SIGTERM cannot be watched"),
         };
-        let app = App::start_with(settings, provided).await?;
+        let app = App::start_with(settings, provided, admin_port).await?;
         let trigger = app.bound.drain.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = trigger.start_on_signal().await {
@@ -145,11 +150,16 @@ impl App {
     /// # Errors
     /// When something is in the way of all serving. A broken object or a port in use is not.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let admin_port = open_admin_port(settings.admin_address).await?;
         let provided = Provided::open(&settings).await?;
-        Self::start_with(settings, provided).await
+        Self::start_with(settings, provided, admin_port).await
     }
 
-    async fn start_with(settings: Settings, provided: Provided) -> anyhow::Result<Self> {
+    async fn start_with(
+        settings: Settings,
+        provided: Provided,
+        admin_port: Option<TcpListener>,
+    ) -> anyhow::Result<Self> {
         let (trigger, drain) = drain::channel();
         make_folder(&settings.admin_socket)?;
         let next = handover::path_beside(&settings.admin_socket);
@@ -160,7 +170,6 @@ impl App {
         let starting = parts.readiness.block("start");
         open_datapath(&parts, &follow.pods, predecessor.is_some())?;
         let admin_socket = AdminSocket::bind(&settings.admin_socket, predecessor.is_some())?;
-        let admin_port = open_admin_port(settings.admin_address).await?;
         follow.compare_ports(&parts);
         // A next process that asks at once gets open ports.
         let handover = HandoverServer::start(&next, Arc::clone(&parts.ports), trigger.clone())

@@ -39,6 +39,8 @@ pub trait KernelSink: Send {
     fn snapshot(&self, old: &Snapshot, new: &Snapshot);
     /// The endpoints of one cluster differ; its slot holds the new ones already.
     fn endpoints(&self, cluster: &Cluster);
+    /// Called now and then: what could not be written is to be tried again. `served` is what is served now.
+    fn catch_up(&self, served: &Snapshot);
 }
 
 /// For a gateway without a datapath.
@@ -48,6 +50,7 @@ pub struct NoKernel;
 impl KernelSink for NoKernel {
     fn snapshot(&self, _: &Snapshot, _: &Snapshot) {}
     fn endpoints(&self, _: &Cluster) {}
+    fn catch_up(&self, _: &Snapshot) {}
 }
 
 /// What an update touched.
@@ -133,6 +136,11 @@ impl Control {
         // The proxy knows a Service before the kernel sends connects for it.
         self.store.publish(Arc::clone(&self.snapshot));
         self.kernel.snapshot(&old, &self.snapshot);
+    }
+
+    /// Tells the kernel again what it could not take.
+    pub fn catch_up(&self) {
+        self.kernel.catch_up(&self.snapshot);
     }
 
     /// `apply`, with a line in the log for what is live now and for each new finding.

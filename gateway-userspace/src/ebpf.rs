@@ -213,7 +213,7 @@ pub enum Beat {
     Owner,
     /// The cgroup had been replaced; the programs are attached to the new one.
     Reattached,
-    /// Another process has taken the datapath over: drain.
+    /// Another process has taken the datapath over: drain once it serves, [`Datapath::take_back`] when it is gone.
     Superseded,
 }
 
@@ -312,7 +312,7 @@ impl Datapath {
         inner.maps.put_pod(pod)
     }
 
-    /// Stops capturing a pod. No error when it was not captured.
+    /// Stops capturing a pod. What it dialled before is still known at accept. No error when it was not captured.
     pub fn unenroll(&self, netns_cookie: u64) -> Result<(), DatapathError> {
         let mut inner = self.lock();
         inner.check_owner()?;
@@ -366,6 +366,28 @@ impl Datapath {
             return Ok(Beat::Reattached);
         }
         Ok(Beat::Owner)
+    }
+
+    /// Takes the datapath back from a process that took it over and is gone. False while that one lives. What
+    /// it wrote stays: write all Services with [`Datapath::sync`], and enrol the captured pods again.
+    pub fn take_back(&self) -> Result<bool, DatapathError> {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let _write = inner.pins.write_lock()?;
+        let alive = inner.maps.word(state::ALIVE)?;
+        if alive == inner.incarnation {
+            return Ok(true);
+        }
+        if alive != 0 {
+            return Ok(false);
+        }
+        // Programs first: those of the process that is gone know its number only.
+        let cgroup = inner.links.cgroup().to_owned();
+        inner.links = Links::attach(&inner.ebpf, &inner.pins, &cgroup)?;
+        inner.mirror = inner.maps.services.read_back()?;
+        inner.maps.beat()?;
+        inner.maps.set_word(state::ALIVE, inner.incarnation)?;
+        Ok(true)
     }
 
     /// Declares the proxy gone before its listeners close: new connects go by their fail policy. Nothing

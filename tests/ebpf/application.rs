@@ -10,7 +10,8 @@ use gateway_tests::running::Running;
 use gateway_tests::wait;
 use gateway_userspace::bootstrap::Settings;
 use gateway_userspace::cli::admin_client;
-use gateway_userspace::ebpf::DatapathOptions;
+use gateway_userspace::ebpf::tables::KernelTables;
+use gateway_userspace::ebpf::{Datapath, DatapathOptions};
 use gateway_userspace::telemetry::access_log::LogMode;
 use http::Method;
 
@@ -122,6 +123,30 @@ fn twenty_thousand_connects_through_ten_whole_gateways_one_after_the_other_all_s
     }
     assert!(connects >= 20_000);
     eprintln!("{connects} connects across 10 takeovers of the whole gateway, 0 failed");
+}
+
+#[test]
+fn a_next_gateway_that_dies_before_it_serves_leaves_the_pods_with_the_one_that_works() {
+    let Some(_turn) = turn() else { return };
+    let node = Node::make("unborn", 1, &[]).unwrap();
+    node.serve("10.77.0.1:8080", "hello").unwrap();
+    let site = Site::new(options(&node));
+    let _pins = Pins(site.datapath.clone());
+    site.write("service.yaml", &service("closed"));
+    site.write("pods.yaml", &captured("pod", &node.pod(0).netns));
+    let running = site.start();
+    let answers = || connect(node.pod(0), SERVICE).answers.contains_key("hello");
+    wait_for("the pod is captured", answers);
+
+    let next = Datapath::open(&DatapathOptions { takeover: true, ..site.datapath.clone() }).unwrap();
+    // It has captured nothing, and has other Services.
+    next.sync(&KernelTables::default()).unwrap();
+    assert_eq!(next.retain_pods(&[]).unwrap(), 1);
+    drop(next);
+    wait_for("the first serves the pod again", answers);
+    let ready = admin_client::ask(&running.bound.admin_socket, Method::GET, "/readyz").unwrap();
+    assert_eq!(ready.status, 200, "it does not drain");
+    running.drain().unwrap();
 }
 
 #[test]

@@ -1,12 +1,19 @@
 //! Where a connect goes while all is well, and what is left alone.
 
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use gateway_common::names;
 use gateway_tests::pod::stand_in::{Manner, StandIn, options, tables};
 use gateway_tests::pod::{Node, Pod};
+use gateway_userspace::capture::netns::Netns;
 use gateway_userspace::ebpf::tables::KernelService;
+use gateway_userspace::ebpf::{Datapath, PodEntry};
 use gateway_userspace::snapshot::cluster::ClusterId;
 use gateway_userspace::snapshot::frontend::{FailPolicy, Mode};
+use gateway_userspace::telemetry::record::PodId;
 
-use crate::fixture::{Client, Pins, connect, counter, turn};
+use crate::fixture::{Client, Pins, connect, counter, turn, wait_for};
 
 #[test]
 fn a_connect_to_a_service_reaches_the_proxy_and_the_client_sees_what_it_dialled() {
@@ -108,6 +115,42 @@ fn a_pod_that_is_let_go_is_left_alone() {
     proxy.enroll(node.pod(0)).unwrap();
     assert_eq!(proxy.datapath.retain_pods(&[]).unwrap(), 1);
     assert_eq!(connect(node.pod(0), "10.96.0.1:80").answer(), "direct");
+}
+
+#[test]
+fn a_connection_that_waits_for_accept_while_its_pod_is_let_go_still_gets_where_it_wanted_to() {
+    let Some(_turn) = turn() else { return };
+    let node = Node::make("late", 1, &[]).unwrap();
+    let options = options(&node);
+    let _pins = Pins(options.clone());
+    let proxy = StandIn::start("proxy", Manner::Answer, &options).unwrap();
+    proxy.datapath.sync(&tables(&[("10.96.0.1:80", Mode::L7, FailPolicy::Closed, &[])]).unwrap()).unwrap();
+    let pod = node.pod(0);
+    let netns = Netns::open(&pod.netns).unwrap();
+    let (netns_cookie, listener) = (netns.cookie().unwrap(), netns.listen().unwrap().v4);
+    let port = listener.local_addr().unwrap().port();
+    proxy.datapath.tag_listener(listener.as_fd()).unwrap();
+    let entry = PodEntry {
+        netns_cookie,
+        pod: PodId(1),
+        port_v4: port,
+        port_v6: 0,
+        ip_v4: Some(pod.ip_v4),
+        ip_v6: None,
+    };
+    proxy.datapath.enroll(&entry).unwrap();
+    let client = Client::start(pod, "10.96.0.1:80");
+    wait_for("the connect to be under way", || {
+        let entries = Datapath::entries(&options.pin_root).unwrap();
+        entries.contains(&(names::FLOWS, 1))
+    });
+    proxy.datapath.unenroll(netns_cookie).unwrap();
+    listener.set_nonblocking(false).unwrap();
+    let (mut stream, peer) = listener.accept().unwrap();
+    let dialled = proxy.datapath.flows().take(netns_cookie, peer, port);
+    writeln!(stream, "late got {}", dialled.unwrap()).unwrap();
+    drop(stream);
+    assert_eq!(client.finish().answer(), "late got 10.96.0.1:80");
 }
 
 #[test]

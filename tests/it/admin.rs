@@ -1,8 +1,17 @@
 //! The command line and the gateway that it asks, or that is not there.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use gateway_tests::wait::wait_for;
+use gateway_tests::weir::binary;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::fixture::{Replica, Site, ask_weir, text, weir};
+use crate::fixture::{LONGEST, Replica, Site, ask_weir, free_port, text, weir};
 
 #[test]
 fn a_second_gateway_on_the_same_admin_socket_names_the_first_and_stops() {
@@ -66,4 +75,43 @@ fn a_folder_that_is_not_there_is_one_line_and_a_usage_error() {
         assert!([1, 2].contains(&code), "{code} {said}");
         assert!(said.lines().count() == 1 && said.contains("missing"), "{said}");
     }
+}
+
+#[test]
+fn a_node_that_waits_for_its_api_server_is_alive_and_not_ready_and_ends_when_it_is_asked_to() {
+    let folder = TempDir::new().unwrap();
+    // Whoever listens here says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let user = "users: [{name: a, user: {}}]\ncontexts: [{name: a, context: {cluster: a, user: a}}]";
+    let text_of = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\n{user}\nclusters: [{{name: a, cluster: {{server: '{server}'}}}}]\n"
+    );
+    fs::write(&kubeconfig, text_of).unwrap();
+    let port = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut node = Command::new(binary())
+        .args(["node", "--kubeconfig", text(&kubeconfig), "--node-name", "n1"])
+        .args(["--state-dir", text(folder.path()), "--admin-address", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let alive = wait_for("it is alive", LONGEST, || (asked(port, "/livez")? == 200).then_some(()));
+    let (ready, status) = (asked(port, "/readyz"), asked(port, "/status"));
+    kill(Pid::from_raw(node.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let ended = node.wait().unwrap();
+    alive.unwrap();
+    assert_eq!((ready, status), (Some(503), Some(503)));
+    assert!(ended.success(), "{ended}");
+}
+
+/// The status of a page; `None` when nobody answers.
+fn asked(port: SocketAddr, path: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(port).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: weir\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
 }

@@ -26,6 +26,7 @@ struct Recorded {
     serving: BTreeMap<PodId, (PodSockets, Arc<OwnedFd>)>,
     steered: BTreeMap<u64, CapturedPod>,
     events: Vec<&'static str>,
+    has_foreign_entries: bool,
 }
 
 impl Recorder {
@@ -35,6 +36,10 @@ impl Recorder {
 }
 
 impl Gateway for Recorder {
+    fn has_foreign_entries(&self) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().has_foreign_entries)
+    }
+
     fn tag(&self, _: BorrowedFd<'_>) -> Result<(), String> {
         self.note("tag");
         Ok(())
@@ -116,6 +121,20 @@ fn a_pod_is_steered_last_and_released_first() {
     enrolment.apply(PodEvent::Removed(one.key));
     let events: Vec<_> = recorder.0.borrow().events.iter().copied().filter(|e| *e != "tag").collect();
     assert_eq!(events, ["serve", "steer", "release", "close"]);
+}
+
+#[test]
+fn a_pod_whose_entry_another_process_has_written_meanwhile_is_steered_again_once() {
+    let Some(_turn) = turn() else { return };
+    let namespaces = Namespaces::make("again", 1);
+    let (mut enrolment, recorder, _) = enrolment();
+    enrolment.apply(PodEvent::Added(pod(0, &namespaces.paths()[0])));
+    let captured = std::mem::take(&mut recorder.0.borrow_mut().steered);
+    recorder.0.borrow_mut().has_foreign_entries = true;
+    enrolment.check();
+    enrolment.check();
+    assert_eq!(recorder.0.borrow().steered, captured);
+    assert_eq!(recorder.0.borrow().events, ["tag", "tag", "serve", "steer", "steer"]);
 }
 
 #[test]

@@ -65,6 +65,14 @@ impl Accept for tokio::net::TcpListener {
     }
 }
 
+impl<A: Accept + Sync> Accept for &A {
+    type Stream = A::Stream;
+
+    fn accept(&self) -> impl Future<Output = std::io::Result<Self::Stream>> + Send {
+        A::accept(self)
+    }
+}
+
 /// Those who answer.
 pub trait Pages: Send + Sync + 'static {
     /// The answer to one request.

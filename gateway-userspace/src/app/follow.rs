@@ -33,7 +33,10 @@ impl Follow {
                     let desired = self.desired.borrow_and_update().clone();
                     self.apply(desired, parts);
                 }
-                _ = retry.tick() => self.compare_ports(parts),
+                _ = retry.tick() => {
+                    self.compare_ports(parts);
+                    self.control.catch_up();
+                }
             }
         }
     }

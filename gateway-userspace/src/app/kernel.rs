@@ -2,22 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gateway_common::decision::Decision;
 
 use crate::capture::cgroup::{self, CgroupError};
-use crate::control::KernelSink;
 use crate::drain::{Cause, DrainTrigger};
-use crate::ebpf::tables::{KernelService, KernelTables, KernelTablesChange};
-use crate::ebpf::{Beat, Datapath, DatapathError, DatapathOptions, Flows, SyncReport};
+use crate::ebpf::tables::KernelTables;
+use crate::ebpf::{Beat, Datapath, DatapathOptions, Flows};
 use crate::memory;
 use crate::proxy::OriginalDestinations;
-use crate::snapshot::Snapshot;
-use crate::snapshot::cluster::Cluster;
 use crate::snapshot::store::SnapshotStore;
 
 /// Signs of life within the time after which the kernel takes this process for hung.
@@ -60,6 +57,22 @@ pub struct Kernel {
     flows: Arc<OnceLock<Flows>>,
     failure: Mutex<Option<(Instant, String)>>,
     heartbeat: Mutex<Option<Sender<()>>>,
+    taken_back: Arc<TakenBack>,
+}
+
+/// The datapath was another process's meanwhile: what is to be written again.
+#[derive(Debug, Default)]
+struct TakenBack {
+    services: AtomicBool,
+    pods: AtomicBool,
+}
+
+/// How it ends to be superseded.
+enum Superseded {
+    /// The successor is gone, and never said that it serves.
+    TookBack,
+    /// This process ends, or its successor serves.
+    Over,
 }
 
 /// Tells workers where captured connections wanted to go.
@@ -69,52 +82,6 @@ pub struct Destinations(Arc<OnceLock<Flows>>);
 impl OriginalDestinations for Destinations {
     fn take(&self, netns_cookie: u64, peer: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
         self.0.get()?.take(netns_cookie, peer, local.port())
-    }
-}
-
-/// Kept in step by control. Without an open datapath there is nothing to do: it starts with the
-/// snapshot of its moment.
-#[derive(Debug)]
-pub struct KernelTablesOf {
-    kernel: Arc<Kernel>,
-    /// The generation that the kernel has; 0 where that is not certain.
-    generation: AtomicU64,
-}
-
-impl KernelTablesOf {
-    /// For control.
-    pub fn new(kernel: Arc<Kernel>) -> Self {
-        Self { kernel, generation: AtomicU64::new(0) }
-    }
-}
-
-impl KernelSink for KernelTablesOf {
-    fn snapshot(&self, old: &Snapshot, new: &Snapshot) {
-        let Some(datapath) = self.kernel.get() else { return };
-        let has_old = old.generation > 0 && self.generation.load(Ordering::Relaxed) == old.generation;
-        let synced = match has_old {
-            true => datapath.change(&KernelTablesChange::between(old, new)),
-            false => datapath.sync(&KernelTables::from_snapshot(new)),
-        };
-        // What could not be written now is compared as a whole next time.
-        let now = if synced.is_ok() { new.generation } else { 0 };
-        self.generation.store(now, Ordering::Relaxed);
-        said(synced);
-    }
-
-    fn endpoints(&self, cluster: &Cluster) {
-        if let Some(datapath) = self.kernel.get() {
-            said(datapath.sync_endpoints(&KernelService::from_cluster(cluster)));
-        }
-    }
-}
-
-fn said(synced: Result<SyncReport, DatapathError>) {
-    match synced {
-        Ok(report) => tracing::debug!(?report, "kernel tables are in step"),
-        // They are the successor's, and this process drains.
-        Err(DatapathError::Superseded) => {}
-        Err(error) => tracing::error!(%error, "the kernel's Services are not those of the configuration"),
     }
 }
 
@@ -129,6 +96,7 @@ impl Kernel {
             flows: Arc::default(),
             failure: Mutex::new(None),
             heartbeat: Mutex::new(None),
+            taken_back: Arc::default(),
         }
     }
 
@@ -198,6 +166,16 @@ impl Kernel {
         }
     }
 
+    /// Once after the datapath was taken back: its Services may be another process's.
+    pub fn has_foreign_services(&self) -> bool {
+        self.taken_back.services.swap(false, Ordering::Relaxed)
+    }
+
+    /// Once after the datapath was taken back: pods may be steered to listeners that are gone.
+    pub fn has_foreign_pods(&self) -> bool {
+        self.taken_back.pods.swap(false, Ordering::Relaxed)
+    }
+
     /// What the kernel counted.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.datapath.get().and_then(|d| d.counters().ok()).unwrap_or_default()
@@ -256,6 +234,7 @@ impl Kernel {
     fn start_heartbeat(&self, datapath: &Arc<Datapath>, interval: Duration) -> Result<(), String> {
         let (stop, stopped) = channel::<()>();
         let (datapath, drain) = (Arc::clone(datapath), self.drain.clone());
+        let taken_back = Arc::clone(&self.taken_back);
         let beating = move || {
             loop {
                 match datapath.beat() {
@@ -265,11 +244,14 @@ impl Kernel {
                     }
                     Ok(Beat::Superseded) => {
                         tracing::info!("another gateway has taken the datapath over");
-                        // It says over the handover socket when it serves.
-                        if stopped.recv_timeout(SUCCESSOR_GRACE) == Err(RecvTimeoutError::Timeout) {
-                            drain.start(Cause::Replaced);
+                        match superseded(&datapath, &stopped, interval, &drain) {
+                            Superseded::Over => return,
+                            Superseded::TookBack => {
+                                taken_back.services.store(true, Ordering::Relaxed);
+                                taken_back.pods.store(true, Ordering::Relaxed);
+                                tracing::warn!("that gateway ended before it served: going on");
+                            }
                         }
-                        return;
                     }
                     Err(error) => tracing::error!(%error, "no sign of life to the kernel"),
                 }
@@ -284,5 +266,30 @@ impl Kernel {
             .map_err(|e| format!("cannot start the heartbeat: {e}"))?;
         *self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
         Ok(())
+    }
+}
+
+/// Waits until the successor says over the handover socket that it serves, or takes the datapath back when it
+/// is gone before that.
+fn superseded(
+    datapath: &Datapath,
+    stopped: &Receiver<()>,
+    interval: Duration,
+    drain: &DrainTrigger,
+) -> Superseded {
+    let begun = Instant::now();
+    loop {
+        if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+            return Superseded::Over;
+        }
+        match datapath.take_back() {
+            Ok(true) => return Superseded::TookBack,
+            Ok(false) if begun.elapsed() >= SUCCESSOR_GRACE => {
+                drain.start(Cause::Replaced);
+                return Superseded::Over;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the datapath cannot be taken back"),
+        }
     }
 }

@@ -20,6 +20,7 @@ use super::{Bound, Parts, lock};
 use crate::bootstrap::NodeSettings;
 use crate::capture::enrol::Enrolment;
 use crate::capture::pod_table::PodStatus;
+use crate::control::config::meta::ObjectKey;
 use crate::control::config::node_report::{NodeReport, NodeReportStatus, ReportedPod};
 use crate::control::provider::kubernetes::freshness::Freshness;
 use crate::controller::refusal::{self, Verb};
@@ -97,7 +98,7 @@ impl Node {
     pub(super) async fn report(self: Rc<Self>, parts: Parts) {
         let mut tick = tokio::time::interval(NODE_REPORT_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut written: Option<(Instant, NodeReportStatus)> = None;
+        let mut written: Option<(Instant, NodeReportStatus, String)> = None;
         let mut failed = None;
         loop {
             // A process that starts without an API server has to know it, too, once there is one.
@@ -105,16 +106,21 @@ impl Node {
                 self.may_look.set(self.installation().await.is_seen());
             }
             tick.tick().await;
-            let status = self.status(&parts);
-            let due = written
-                .as_ref()
-                .is_none_or(|(when, old)| status.differs(old) || when.elapsed() >= NODE_REPORT_REFRESH);
+            let (status, uid) = (self.status(&parts), self.uid());
+            let due = written.as_ref().is_none_or(|(when, old, owner)| {
+                status.differs(old) || *owner != uid || when.elapsed() >= NODE_REPORT_REFRESH
+            });
             if !due {
                 continue;
             }
-            match self.write(&status).await {
+            let mut answer = self.write(&status, &uid).await;
+            // Some clusters let only those name an owner later who may delete, which no node may.
+            if answer.as_ref().is_err_and(|error| !uid.is_empty() && error.contains("ownerRef")) {
+                answer = self.write(&status, "").await;
+            }
+            match answer {
                 Ok(()) => {
-                    written = Some((Instant::now(), status));
+                    written = Some((Instant::now(), status, uid));
                     failed = None;
                 }
                 Err(error) if failed.as_deref() == Some(&*error) => {}
@@ -124,6 +130,13 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Of the Node; empty while it is not known.
+    fn uid(&self) -> String {
+        let desired = self.cluster.desired.borrow();
+        let node = desired.set.nodes.get(&ObjectKey::new("", &self.cluster.settings.node_name));
+        node.map(|node| node.object.metadata.uid.clone()).unwrap_or_default()
     }
 
     fn status(&self, parts: &Parts) -> NodeReportStatus {
@@ -140,7 +153,7 @@ impl Node {
         status.with_pods(pods, NODE_REPORT_PODS_MAX)
     }
 
-    async fn write(&self, status: &NodeReportStatus) -> Result<(), String> {
+    async fn write(&self, status: &NodeReportStatus, uid: &str) -> Result<(), String> {
         let kind = ApiResource {
             group: "weir.dev".to_owned(),
             version: "v1alpha1".to_owned(),
@@ -150,7 +163,7 @@ impl Node {
         };
         let reports: Api<DynamicObject> = Api::all_with(self.cluster.client.clone(), &kind);
         let name = &self.cluster.settings.node_name;
-        let report = NodeReport::new(name, status.clone());
+        let report = NodeReport::new(name, uid, status.clone());
         let apply = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&report);
         let writing = reports.patch(name, &apply, &patch);
@@ -201,6 +214,12 @@ impl Node {
             }
         };
         let _leaving = parts.readiness.block("the end: draining");
+        if matches!(cause, Cause::Asked) {
+            // The last word, until a next process has one.
+            if let Err(error) = self.write(&self.status(parts), &self.uid()).await {
+                tracing::debug!("the last report is not written: {error}");
+            }
+        }
         let has_ports = lock(&parts.ports).open().next().is_some();
         if has_ports && !self.cluster.settings.drain_delay.is_zero() {
             tracing::info!(delay = ?self.cluster.settings.drain_delay, "Gateways are served until nobody is sent here");

@@ -69,6 +69,10 @@ impl Gateway for RunningGateway {
         steered
     }
 
+    fn has_foreign_entries(&self) -> bool {
+        self.kernel.has_foreign_pods()
+    }
+
     fn release(&self, netns_cookie: u64) -> Result<(), String> {
         self.holder.drop_pod(netns_cookie);
         match self.kernel.open()?.unenroll(netns_cookie) {

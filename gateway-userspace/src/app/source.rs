@@ -38,6 +38,8 @@ pub struct Cluster {
     pub client: kube::Client,
     /// How new the desired state is.
     pub freshness: Freshness,
+    /// The desired state, which has the Node.
+    pub desired: watch::Receiver<Desired>,
     /// Which node, and how.
     pub settings: NodeSettings,
 }
@@ -73,7 +75,7 @@ impl Provided {
         let Kubernetes { mut desired, pods, freshness } = Kubernetes::start(config, follow)?;
         wait_until_known(&mut desired, &freshness).await?;
         let namespaces = watch::channel(desired.borrow().set.namespaces.clone()).0;
-        let cluster = Cluster { client, freshness, settings: node.clone() };
+        let cluster = Cluster { client, freshness, desired: desired.clone(), settings: node.clone() };
         let pods = PodFeed::Node { pods, namespaces, settings: Box::new(node.clone()) };
         Ok(Self { desired, pods, cluster: Some(cluster) })
     }

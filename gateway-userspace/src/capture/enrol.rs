@@ -40,6 +40,9 @@ pub trait Gateway {
 
     /// Closes the pod's listeners and idle connections, and gives up its namespace.
     fn close(&self, pod: PodId);
+
+    /// Once: another process has written entries of pods meanwhile, and is gone.
+    fn has_foreign_entries(&self) -> bool;
 }
 
 /// A pod and how far it got.
@@ -166,6 +169,9 @@ impl<G: Gateway> Enrolment<G> {
     /// Takes out pods whose namespace is gone, tries again those that were not captured, and follows
     /// changes of addresses.
     pub fn check(&mut self) {
+        if self.gateway.has_foreign_entries() {
+            self.steer_again();
+        }
         let keys: Vec<PodKey> = self.pods.keys().cloned().collect();
         for key in keys {
             let Some(entry) = self.pods.get(&key) else { continue };
@@ -239,6 +245,16 @@ impl<G: Gateway> Enrolment<G> {
             return Err(Refusal::Kernel(error));
         }
         Ok(Some((captured, netns)))
+    }
+
+    fn steer_again(&self) {
+        for (key, entry) in &self.pods {
+            if let Some((captured, _)) = &entry.captured
+                && let Err(error) = self.gateway.steer(captured)
+            {
+                tracing::warn!(pod = %key, %error, "the pod is not steered here any more");
+            }
+        }
     }
 
     fn refresh(&mut self, key: &PodKey) {

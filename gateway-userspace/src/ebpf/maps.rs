@@ -112,10 +112,10 @@ impl Maps {
         self.pods.insert(key, value.sealed(&key), 0).map_err(error(names::PODS))
     }
 
-    /// Forgets a pod and what was on its way to it.
+    /// Forgets a pod. Its listener still accepts what was on its way, and each accept takes its flow; one
+    /// that nobody takes goes when the map is full.
     pub(super) fn remove_pod(&mut self, netns_cookie: u64) -> Result<(), DatapathError> {
-        absent_is_fine(self.pods.remove(&PodKey { netns_cookie })).map_err(error(names::PODS))?;
-        self.forget_flows(|key| key.netns_cookie == netns_cookie)
+        absent_is_fine(self.pods.remove(&PodKey { netns_cookie })).map_err(error(names::PODS))
     }
 
     pub(super) fn pod_cookies(&self) -> Result<Vec<u64>, DatapathError> {
@@ -125,12 +125,8 @@ impl Maps {
 
     /// Forgets all flows: pinned ones of a process that is gone lead nowhere.
     pub(super) fn flush_flows(&mut self) -> Result<(), DatapathError> {
-        self.forget_flows(|_| true)
-    }
-
-    fn forget_flows(&mut self, which: impl Fn(&FlowKey) -> bool) -> Result<(), DatapathError> {
         let keys: Result<Vec<FlowKey>, MapError> = self.flows.keys().collect();
-        for key in keys.map_err(error(names::FLOWS))?.iter().filter(|key| which(key)) {
+        for key in &keys.map_err(error(names::FLOWS))? {
             absent_is_fine(self.flows.remove(key)).map_err(error(names::FLOWS))?;
         }
         Ok(())

@@ -24,6 +24,11 @@ pub(super) struct Usage(BTreeMap<String, u64>);
 
 const MEMORY: &str = "memory, KiB";
 
+const FLOWS: &str = "map WEIR_FLOWS";
+
+/// Connects that came too late for the listener of a pod that was let go.
+const FLOWS_SLACK: u64 = 256;
+
 impl Usage {
     /// Waits until no connection is left, and looks.
     pub(super) fn at_rest(stage: &mut Stage) -> Result<Self> {
@@ -54,6 +59,8 @@ impl Usage {
                 MEMORY => then / 4 + MEMORY_SLACK_KIB,
                 // The admin socket answers while we look.
                 "descriptors" => 2,
+                // What its pod's listener did not live to accept stays until the kernel wants the room.
+                FLOWS => FLOWS_SLACK,
                 _ => 0,
             };
             (*now > then + slack).then(|| format!("{what}: {then} before, {now} now"))

@@ -22,6 +22,9 @@ impl Gateway for Unreachable {
     fn close(&self, pod: PodId) {
         panic!("{pod:?} was closed");
     }
+    fn has_foreign_entries(&self) -> bool {
+        false
+    }
 }
 
 fn pod(name: &str, netns: &str) -> Pod {

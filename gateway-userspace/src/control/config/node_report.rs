@@ -24,6 +24,23 @@ pub struct NodeReport {
 pub struct NodeReportMeta {
     /// Name of the node.
     pub name: String,
+    /// The Node: with it goes the report.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owner_references: Vec<NodeReference>,
+}
+
+/// A Node that owns a report.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeReference {
+    /// Always `v1`.
+    pub api_version: String,
+    /// Always `Node`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Tells it from a Node that had the name before.
+    pub uid: String,
 }
 
 /// NodeReportStatus.
@@ -93,12 +110,19 @@ impl NodeReport {
     /// Its plural, as in the API's paths.
     pub const PLURAL: &'static str = "nodereports";
 
-    /// The report of `node`.
-    pub fn new(node: &str, status: NodeReportStatus) -> Self {
+    /// The report of `node`, which has `uid`; empty where it is not known.
+    pub fn new(node: &str, uid: &str, status: NodeReportStatus) -> Self {
+        let owner = NodeReference {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            name: node.to_owned(),
+            uid: uid.to_owned(),
+        };
+        let owner_references = if uid.is_empty() { Vec::new() } else { vec![owner] };
         Self {
             api_version: Self::API_VERSION.to_owned(),
             kind: Self::KIND.to_owned(),
-            metadata: NodeReportMeta { name: node.to_owned() },
+            metadata: NodeReportMeta { name: node.to_owned(), owner_references },
             status,
         }
     }
@@ -169,12 +193,20 @@ mod tests {
     #[test]
     fn a_report_is_written_in_the_words_of_the_api() {
         let pods = vec![ReportedPod { reason: Some("HostNetwork".into()), ..pod("web", "skipped") }];
-        let report = NodeReport::new("n1", NodeReportStatus::default().with_pods(pods, 9));
+        let report = NodeReport::new("n1", "", NodeReportStatus::default().with_pods(pods, 9));
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["apiVersion"], "weir.dev/v1alpha1");
         assert_eq!(json["metadata"]["name"], "n1");
         assert_eq!(json["status"]["pods"][0]["reason"], "HostNetwork");
         assert_eq!(json["status"]["counts"]["skipped"], 1);
         assert_eq!(serde_json::from_value::<NodeReport>(json).unwrap(), report);
+    }
+
+    #[test]
+    fn a_report_belongs_to_its_node_and_goes_with_it() {
+        let of = |uid| serde_json::to_value(NodeReport::new("n1", uid, NodeReportStatus::default())).unwrap();
+        let owner = serde_json::json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u-1"}]);
+        assert_eq!(of("u-1")["metadata"]["ownerReferences"], owner);
+        assert!(of("")["metadata"].get("ownerReferences").is_none(), "of a node that is not known yet");
     }
 }

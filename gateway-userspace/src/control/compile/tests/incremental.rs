@@ -28,6 +28,8 @@ impl KernelSink for Recorder {
             cluster.endpoints.load().endpoints.iter().map(|e| e.address.to_string()).collect();
         self.calls.lock().unwrap().push(format!("{} {}", cluster.key, addresses.join(",")));
     }
+
+    fn catch_up(&self, _: &Snapshot) {}
 }
 
 fn control() -> (Control, Recorder) {
