@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 mod kernel_log;
+mod let_go;
 mod maps;
 pub mod neighbours;
 mod pins;
@@ -18,7 +19,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use aya::Ebpf;
@@ -31,6 +32,7 @@ use gateway_common::names::{self, Shape};
 use gateway_common::state::{self, HEARTBEAT_STALE_NS};
 
 use self::kernel_log::KernelLog;
+use self::let_go::LetGo;
 use self::maps::Maps;
 use self::pins::{Lock, Pins};
 use self::plan::Mirror;
@@ -232,6 +234,7 @@ struct Inner {
     links: Links,
     mirror: Mirror,
     incarnation: u64,
+    let_go: LetGo,
     /// The folder's lock; an old owner that drains may still have it.
     owned: Option<Lock>,
 }
@@ -284,7 +287,8 @@ impl Datapath {
         pins.remove_orphaned_versions()?;
         let flows = Flows { map: Arc::new(pins.open_map(names::FLOWS)?) };
         let incarnation = constants.incarnation;
-        let inner = Mutex::new(Inner { ebpf, pins, maps, log, links, mirror, incarnation, owned });
+        let let_go = LetGo::default();
+        let inner = Mutex::new(Inner { ebpf, pins, maps, log, links, mirror, incarnation, let_go, owned });
         Ok(Self { inner, flows })
     }
 
@@ -316,7 +320,9 @@ impl Datapath {
     pub fn unenroll(&self, netns_cookie: u64) -> Result<(), DatapathError> {
         let mut inner = self.lock();
         inner.check_owner()?;
-        inner.maps.remove_pod(netns_cookie)
+        inner.maps.remove_pod(netns_cookie)?;
+        inner.let_go.note(netns_cookie, Instant::now());
+        Ok(())
     }
 
     /// Forgets captured pods that are not among `keep`: those of an earlier process that are gone. Says how
@@ -328,6 +334,7 @@ impl Datapath {
             inner.maps.pod_cookies()?.into_iter().filter(|cookie| !keep.contains(cookie)).collect();
         for cookie in &gone {
             inner.maps.remove_pod(*cookie)?;
+            inner.let_go.note(*cookie, Instant::now());
         }
         Ok(gone.len())
     }
@@ -345,7 +352,7 @@ impl Datapath {
     }
 
     /// A sign of life; call it at least four times per `stale_after`. Attaches the programs again when the
-    /// cgroup was replaced, and empties the ring of decisions.
+    /// cgroup was replaced, empties the ring of decisions, and forgets flows of pods that were let go.
     pub fn beat(&self) -> Result<Beat, DatapathError> {
         let mut inner = self.lock();
         if inner.maps.word(state::ALIVE)? != inner.incarnation {
@@ -353,6 +360,10 @@ impl Datapath {
         }
         inner.maps.beat()?;
         inner.maps.drain_decisions();
+        let gone = inner.let_go.due(Instant::now());
+        if !gone.is_empty() {
+            inner.maps.forget_flows(&gone)?;
+        }
         if let Some(log) = &mut inner.log {
             log.flush();
         }

@@ -138,6 +138,32 @@ fn what_was_on_its_way_to_a_dead_gateway_is_forgotten_and_to_a_draining_one_is_n
 }
 
 #[test]
+fn what_nobody_accepts_of_a_pod_that_was_let_go_is_forgotten_after_a_moment_and_not_at_once() {
+    let Some(_turn) = turn() else { return };
+    let node = Node::make("let-go", 2, &[]).unwrap();
+    let options = options(&node);
+    let _pins = Pins(options.clone());
+    let first = StandIn::start("first", Manner::Ignore, &options).unwrap();
+    first.datapath.sync(&tables(&[(SERVICE, Mode::L7, FailPolicy::Closed, &[])]).unwrap()).unwrap();
+    let cookies = [node.pod(0), node.pod(1)].map(|pod| {
+        let cookie = first.enroll(pod).unwrap();
+        connect(pod, &format!("{SERVICE} --mute"));
+        cookie
+    });
+    let flows = || {
+        let entries = Datapath::entries(&options.pin_root).unwrap();
+        entries.into_iter().find(|(map, _)| *map == "WEIR_FLOWS").map(|(_, count)| count)
+    };
+    first.datapath.unenroll(cookies[0]).unwrap();
+    first.datapath.beat().unwrap();
+    assert_eq!(flows(), Some(2), "its listener may still accept it");
+    wait_for("what was on its way is forgotten", || {
+        first.datapath.beat().unwrap();
+        flows() == Some(1)
+    });
+}
+
+#[test]
 fn each_decision_is_logged_when_asked_for() {
     let Some(_turn) = turn() else { return };
     let node = Node::make("log", 1, &[]).unwrap();

@@ -1,6 +1,6 @@
 //! The maps, typed, as control writes them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -113,7 +113,7 @@ impl Maps {
     }
 
     /// Forgets a pod. Its listener still accepts what was on its way, and each accept takes its flow; one
-    /// that nobody takes goes when the map is full.
+    /// that nobody takes goes with [`Self::forget_flows`].
     pub(super) fn remove_pod(&mut self, netns_cookie: u64) -> Result<(), DatapathError> {
         absent_is_fine(self.pods.remove(&PodKey { netns_cookie })).map_err(error(names::PODS))
     }
@@ -125,7 +125,22 @@ impl Maps {
 
     /// Forgets all flows: pinned ones of a process that is gone lead nowhere.
     pub(super) fn flush_flows(&mut self) -> Result<(), DatapathError> {
-        let keys: Result<Vec<FlowKey>, MapError> = self.flows.keys().collect();
+        self.forget_flows_where(|_| true)
+    }
+
+    /// Forgets flows of pods that are captured no longer; of one that is again, they may be new.
+    pub(super) fn forget_flows(&mut self, netns_cookies: &[u64]) -> Result<(), DatapathError> {
+        let captured = self.pod_cookies()?;
+        let mut gone: BTreeSet<u64> = netns_cookies.iter().copied().collect();
+        for cookie in &captured {
+            gone.remove(cookie);
+        }
+        if gone.is_empty() { Ok(()) } else { self.forget_flows_where(|key| gone.contains(&key.netns_cookie)) }
+    }
+
+    fn forget_flows_where(&mut self, is_gone: impl Fn(&FlowKey) -> bool) -> Result<(), DatapathError> {
+        let keys = self.flows.keys().filter(|key| key.as_ref().map_or(true, &is_gone));
+        let keys: Result<Vec<FlowKey>, MapError> = keys.collect();
         for key in &keys.map_err(error(names::FLOWS))? {
             absent_is_fine(self.flows.remove(key)).map_err(error(names::FLOWS))?;
         }
