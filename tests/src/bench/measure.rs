@@ -260,7 +260,12 @@ pub(super) fn watched<T: DeserializeOwned>(
 
 /// Warm-up and measured time, as our parts take them.
 pub(super) fn span(bench: &Bench<'_>, command: &mut Command) {
-    let measured = bench.options.measured.as_millis();
+    span_of(bench.options.measured, command);
+}
+
+/// The same for a time of its own.
+pub(super) fn span_of(measured: Duration, command: &mut Command) {
+    let measured = measured.as_millis();
     command.args(["--warm-up-ms", &(measured / 4).to_string(), "--measured-ms", &measured.to_string()]);
 }
 
