@@ -65,6 +65,8 @@ pub struct NodeSettings {
     /// The DaemonSet that it belongs to, in `selection.own_namespace`. When that is deleted, so is what
     /// Weir has left on the node.
     pub daemon_set: String,
+    /// This process's pod, in `selection.own_namespace`; empty where it has none.
+    pub pod_name: String,
     /// Which pods are captured.
     pub selection: SelectionSettings,
     /// Where the node's own trees are.

@@ -11,7 +11,8 @@ use gateway_tests::cluster::Cluster;
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{binary, bounded, chart_capabilities};
 use gateway_userspace::ebpf::cgroup::mount_point;
-use nix::unistd::geteuid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 
 use crate::rights::{rights, take_out};
@@ -26,6 +27,8 @@ const OF_N1: [&str; 2] = ["--bound-object-kind=Pod", "--bound-object-name=weir-n
 struct Node {
     child: Child,
     log: PathBuf,
+    /// The kubeconfig that it has.
+    token: PathBuf,
     _scratch: tempfile::TempDir,
 }
 
@@ -62,6 +65,7 @@ impl Node {
     fn start_as(scene: &Scene, how: How) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let log = scratch.path().join("log");
+        let token = scene.token("weir-node", &OF_N1)?;
         let mut words = how.before;
         words.push(binary().into());
         let child = Command::new(&words[0])
@@ -70,14 +74,14 @@ impl Node {
             .arg(how.state.unwrap_or_else(|| scratch.path().join("state")))
             // What is the machine's own is left alone whatever happens.
             .args(["--bpf-root", "/sys/fs/bpf/weir-apiserver-ring", "--kubeconfig"])
-            .arg(scene.token("weir-node", &OF_N1)?)
+            .arg(&token)
             .args(how.arguments)
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             .stdin(Stdio::null())
             .spawn()
             .context("no node")?;
-        Ok(Self { child, log, _scratch: scratch })
+        Ok(Self { child, log, token, _scratch: scratch })
     }
 
     /// Waits until it has said this.
@@ -325,4 +329,38 @@ fn a_node_that_another_installation_serves_is_left_to_it_and_the_second_names_th
     // The same installation goes on as ever: an upgrade takes over.
     let next = Node::start_as(&scene, how(&[])).expect("the next");
     next.says("taken over");
+}
+
+/// What an uninstall deletes, and who is left then.
+const DAEMON_SET: &str = r#"{"apiVersion": "apps/v1", "kind": "DaemonSet",
+    "metadata": {"name": "weir", "namespace": "weir-system"},
+    "spec": {"selector": {"matchLabels": {"app": "weir"}}, "template": {
+        "metadata": {"labels": {"app": "weir"}}, "spec": {"containers": [{"name": "node", "image": "none"}]}}}}"#;
+
+#[test]
+fn a_node_whose_account_is_deleted_leaves_nothing_behind_and_one_whose_pod_is_leaves_all() {
+    let Some(scene) = Scene::find() else { return };
+    for (pod, is_left) in [("weir-n1", false), ("weir-deleted-by-force", true)] {
+        set_up(&scene, &scene.node_roles());
+        scene.cluster().apply(DAEMON_SET).expect("a DaemonSet");
+        let folder = tempfile::tempdir().expect("a folder");
+        let how = How { state: Some(folder.path().to_owned()), ..How::default() };
+        let mut node = Node::start_as(&scene, how.with(&["--pod-name", pod])).expect("a node");
+        wait_for("the report says ready", SOON, || ready(scene.cluster())).expect("it serves");
+        let gone = ["-n", "weir-system", "delete", "daemonset/weir", "serviceaccount/weir-node"];
+        scene.cluster().kubectl(&gone).expect("deleted");
+        // The API server remembers for a while that a token was good.
+        let token = node.token.to_string_lossy().into_owned();
+        let asks = ["--kubeconfig", &token, "-n", "weir-system", "get", "daemonset/weir"];
+        wait_for("the token is worth nothing", SOON, || {
+            let refused = scene.cluster().kubectl(&asks).err()?;
+            format!("{refused:#}").contains("Unauthorized").then_some(())
+        })
+        .expect("a refusal");
+        let id = i32::try_from(node.child.id()).expect("a process id");
+        kill(Pid::from_raw(id), Signal::SIGTERM).expect("it is told to end");
+        assert!(node.child.wait().expect("it ends").success(), "{}", node.log());
+        let left = std::fs::read_dir(folder.path()).expect("its folder").count();
+        assert_eq!(left > 0, is_left, "{left} files; {}", node.log());
+    }
 }

@@ -34,9 +34,9 @@ const FIELD_MANAGER: &str = "weir-node";
 /// Longest wait for one answer of the API server.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often a right that lacks at the end is asked for again, and when.
-const FORBIDDEN_AGAIN: u32 = 2;
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is asked again at the end after a refusal, and when.
+const REFUSED_AGAIN: u32 = 2;
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long another process of Weir may take to end, where both are uninstalled.
 const OTHER_ENDS_WITHIN: Duration = Duration::from_secs(20);
@@ -62,6 +62,8 @@ enum Installation {
     Deleted,
     /// The API server does not say: the role is not there, or not any more.
     Forbidden,
+    /// The API server does not know who asks: the account is not there any more, or the pod, or the token is old.
+    Unauthorized,
     Unknown,
 }
 
@@ -71,7 +73,7 @@ impl Installation {
         match self {
             Self::There | Self::Deleted => Some(true),
             Self::Forbidden => Some(false),
-            Self::Unknown => None,
+            Self::Unauthorized | Self::Unknown => None,
         }
     }
 }
@@ -227,20 +229,31 @@ impl Node {
         }
         match installation {
             Installation::Deleted => Ended::Uninstalled,
-            // The role was taken away: an uninstall deletes it together with the DaemonSet.
+            // Role and account were taken away: an uninstall deletes them together with the DaemonSet.
             Installation::Forbidden if self.may_look.get() == Some(true) => Ended::Uninstalled,
+            Installation::Unauthorized if self.may_look.get() == Some(true) && self.has_pod() => {
+                Ended::Uninstalled
+            }
             _ => Ended::Stays,
         }
     }
 
-    /// Before the end: a right that is taken away is looked at twice, because a Role may be made anew.
+    /// Whether this process's pod is there: it ends in good order then. The token of one that was deleted by force
+    /// is worth nothing, while its DaemonSet makes the next.
+    fn has_pod(&self) -> bool {
+        let settings = &self.cluster.settings;
+        let pod = ObjectKey::new(&settings.selection.own_namespace, &settings.pod_name);
+        self.cluster.pods.borrow().get(&pod).is_some()
+    }
+
+    /// Before the end: a refusal is looked at again, because a Role may be made anew.
     async fn last_look(&self) -> Installation {
         let mut found = self.installation().await;
-        for _ in 0..FORBIDDEN_AGAIN {
-            if found != Installation::Forbidden {
+        for _ in 0..REFUSED_AGAIN {
+            if !matches!(found, Installation::Forbidden | Installation::Unauthorized) {
                 break;
             }
-            tokio::time::sleep(FORBIDDEN_PAUSE).await;
+            tokio::time::sleep(REFUSED_PAUSE).await;
             found = self.installation().await;
         }
         found
@@ -260,6 +273,7 @@ impl Node {
             Ok(Ok(_)) => Installation::There,
             Ok(Err(error)) => match &error {
                 kube::Error::Api(status) if status.code == 404 => Installation::Deleted,
+                kube::Error::Api(status) if status.code == 401 => Installation::Unauthorized,
                 kube::Error::Api(status) if status.code == 403 => {
                     if self.may_look.get().is_none() {
                         let why = refusal::explain(Verb::Get, "apps", "daemonsets", &error);

@@ -40,6 +40,8 @@ pub struct Cluster {
     pub freshness: Freshness,
     /// The desired state, which has the Node.
     pub desired: watch::Receiver<Desired>,
+    /// Pods of the node, its own among them.
+    pub pods: watch::Receiver<Objects<Pod>>,
     /// Which node, and how.
     pub settings: NodeSettings,
 }
@@ -75,7 +77,8 @@ impl Provided {
         let Kubernetes { mut desired, pods, freshness } = Kubernetes::start(config, follow)?;
         wait_until_known(&mut desired, &freshness).await?;
         let namespaces = watch::channel(desired.borrow().set.namespaces.clone()).0;
-        let cluster = Cluster { client, freshness, desired: desired.clone(), settings: node.clone() };
+        let settings = node.clone();
+        let cluster = Cluster { client, freshness, desired: desired.clone(), pods: pods.clone(), settings };
         let pods = PodFeed::Node { pods, namespaces, settings: Box::new(node.clone()) };
         Ok(Self { desired, pods, cluster: Some(cluster) })
     }

@@ -46,6 +46,9 @@ pub struct NodeArgs {
     /// where there is none
     #[arg(long, value_name = "NAME", env = "WEIR_DAEMON_SET", default_value = "weir")]
     daemon_set: String,
+    /// The pod of this process, if it has one
+    #[arg(long, value_name = "NAME", env = "WEIR_POD_NAME", default_value = "")]
+    pod_name: String,
     /// The node's /proc [default: /host/proc where that is, else /proc]
     #[arg(long, value_name = "PATH")]
     host_proc: Option<PathBuf>,
@@ -91,6 +94,7 @@ fn resolve(args: NodeArgs) -> Result<Settings, Failure> {
         kubeconfig: args.kubeconfig,
         node_name: node_name.to_owned(),
         daemon_set: args.daemon_set,
+        pod_name: args.pod_name,
         selection: SelectionSettings {
             own_namespace: args.namespace,
             istio_labels: matches!(args.capture_labels_of, Some(Mesh::Istio)),
