@@ -3,6 +3,7 @@
 //! Two kinds of runtime: each worker has its own thread and runtime for traffic; everything else
 //! (configuration, enrolment, status, logs, admin) lives on the one of the thread that calls `run`.
 
+pub mod cni;
 pub mod follow;
 pub mod handover;
 pub mod holder;
@@ -214,6 +215,8 @@ impl App {
             tracing::warn!("not every pod that was there could be looked for: serving the others");
         }
         enrolment.forget_inherited();
+        // Before a process that is replaced stops answering.
+        let runtime = parts.node.as_ref().and_then(|node| node.answer_runtime(&parts, source.hands()));
         if let Some(predecessor) = predecessor {
             let pid = predecessor.pid();
             predecessor.done().with_context(|| format!("process {pid} did not hear that it is replaced"))?;
@@ -230,7 +233,7 @@ impl App {
             () = enrolment.follow(&mut source, parts.limits.pod_check_interval) => Cause::Asked,
             () = &mut following => Cause::Asked,
         };
-        drop((doors.handover, source));
+        drop((doors.handover, runtime, source));
         if let Some(reporting) = reporting {
             reporting.abort();
         }

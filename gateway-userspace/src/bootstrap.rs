@@ -75,6 +75,19 @@ pub struct NodeSettings {
     pub state_dir: PathBuf,
     /// How long ports of Gateways stay open after SIGTERM: until nobody is sent here any more.
     pub drain_delay: Duration,
+    /// Pods are captured before they start, by the container runtime's word.
+    pub cni: Option<CniSettings>,
+}
+
+/// Weir as a plugin of the node's container runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CniSettings {
+    /// The runtime's lists of plugins.
+    pub conf_dir: PathBuf,
+    /// The runtime's plugins.
+    pub bin_dir: PathBuf,
+    /// Where the runtime, in the node's mounts, finds the socket that this process makes in its folder of state.
+    pub socket: PathBuf,
 }
 
 /// How to run the gateway.

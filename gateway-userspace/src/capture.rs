@@ -5,6 +5,7 @@
 //! kernel that points connects at them. Removal goes the other way round: the kernel entry first.
 
 pub mod cgroup;
+pub mod cni;
 pub mod enrol;
 pub mod kubernetes;
 pub mod locate;

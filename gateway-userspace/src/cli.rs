@@ -6,6 +6,7 @@
 pub mod admin_client;
 pub mod check;
 pub mod cleanup;
+pub mod cni;
 pub mod controller;
 pub mod explain;
 pub mod hold;
@@ -130,6 +131,9 @@ pub enum Verdict {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if cni::is_called(std::env::args().next().as_deref()) {
+        return cni::run();
+    }
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Run(args) => run::run(*args),

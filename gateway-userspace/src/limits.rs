@@ -92,6 +92,21 @@ pub const REFUSAL_HELD_BACK_MIN: Duration = Duration::from_millis(500);
 /// How long it waits when very many do.
 pub const REFUSAL_HELD_BACK_MAX: Duration = Duration::from_secs(5);
 
+/// How long the runtime's plugin waits for a pod to be captured before the pod starts without.
+pub const CNI_WAIT: Duration = Duration::from_secs(2);
+
+/// The longest such wait that a list of plugins may ask for.
+pub const CNI_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Between two looks whether the plugin is still in the runtime's list.
+pub const CNI_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Pods that the runtime's plugin may wait for at once. More start without.
+pub const CNI_ASKS_MAX: usize = 256;
+
+/// Longest input of the runtime's plugin, and longest list of plugins, bytes.
+pub const CNI_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Requests of a worker that wait to be refused. More are refused at once.
 pub const REFUSALS_HELD_BACK_MAX: usize = 16 * 1024;
 

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -363,4 +364,65 @@ fn a_node_whose_account_is_deleted_leaves_nothing_behind_and_one_whose_pod_is_le
         let left = std::fs::read_dir(folder.path()).expect("its folder").count();
         assert_eq!(left > 0, is_left, "{left} files; {}", node.log());
     }
+}
+
+/// What a runtime has before Weir comes.
+const PLUGINS: &str = r#"{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "bridge"}]}"#;
+
+/// Runs the plugin as a container runtime does, for a pod of the scene; what it prints.
+fn add(plugin: &Path, socket: &Path, pod: &str) -> Value {
+    let input = format!(
+        r#"{{"cniVersion": "1.0.0", "type": "weir-cni", "socket": "{}", "prevResult": {{"ips": ["{pod}"]}}}}"#,
+        socket.display()
+    );
+    let mut child = Command::new(plugin)
+        .envs([("CNI_COMMAND", "ADD"), ("CNI_NETNS", "/proc/self/ns/net")])
+        .env("CNI_ARGS", format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=weir-shop;K8S_POD_NAME={pod}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a plugin");
+    child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("it prints JSON")
+}
+
+#[test]
+fn the_container_runtime_asks_a_node_that_wants_it_about_new_pods_and_no_node_when_that_has_ended() {
+    let Some(scene) = Scene::find() else { return };
+    set_up(&scene, &scene.node_roles());
+    scene.cluster().apply(DAEMON_SET).expect("what ends is to come back");
+    let [state, bin, conf] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let list = conf.path().join("10-net.conflist");
+    std::fs::write(&list, PLUGINS).expect("a list");
+    let listed = || -> Value {
+        serde_json::from_str(&std::fs::read_to_string(&list).expect("a list")).expect("it is JSON")
+    };
+    let (plugin, socket) = (bin.path().join("weir-cni"), state.path().join("cni.sock"));
+    let words = [
+        ("--cni-bin-dir", bin.path()),
+        ("--cni-conf-dir", conf.path()),
+        ("--cni-socket", &socket),
+        ("--log-level", Path::new("debug")),
+    ];
+    let words = words.map(|(flag, value)| format!("{flag}={}", value.display()));
+    let how = How { state: Some(state.path().to_owned()), ..How::default() };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut node = Node::start_as(&scene, how.with(&words)).expect("a node");
+    let entry = serde_json::json!({"type": "weir-cni", "socket": socket});
+    wait_for("the plugin is in the list", SOON, || (listed()["plugins"][1] == entry).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", listed(), node.log()));
+    // Nobody asked for that pod to be captured.
+    assert_eq!(add(&plugin, &socket, "cart-1")["ips"][0], "cart-1");
+    node.says("not asked for");
+    // Somebody else, who knows nothing of Weir, writes the list anew.
+    std::fs::write(&list, PLUGINS).expect("a list");
+    wait_for("the plugin is there again", SOON, || (listed()["plugins"][1] == entry).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", listed(), node.log()));
+    let id = i32::try_from(node.child.id()).expect("a process id");
+    kill(Pid::from_raw(id), Signal::SIGTERM).expect("it is told to end");
+    assert!(node.child.wait().expect("it ends").success(), "{}", node.log());
+    assert_eq!(listed(), serde_json::from_str::<Value>(PLUGINS).expect("as before"));
+    assert_eq!(add(&plugin, &socket, "cart-1")["ips"][0], "cart-1", "a pod starts without Weir, too");
 }

@@ -146,7 +146,7 @@ pub(super) fn inode(path: &Path) -> Option<u64> {
 }
 
 /// A socket that listens at `path`, in the place of what was there.
-fn listen_in_place(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn listen_in_place(path: &Path) -> io::Result<OwnedFd> {
     let mut made = path.as_os_str().to_owned();
     made.push(format!(".{}", std::process::id()));
     let made = PathBuf::from(made);
@@ -209,7 +209,12 @@ pub(super) fn send_message(socket: &OwnedFd, text: &[u8], descriptors: &[RawFd])
 
 /// One message; empty when the other side has hung up.
 pub(super) fn receive_message(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut text = vec![0; MESSAGE_BYTES_MAX];
+    receive(socket, MESSAGE_BYTES_MAX)
+}
+
+/// One message of at most so many bytes.
+pub(super) fn receive(socket: &OwnedFd, bytes_max: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut text = vec![0; bytes_max];
     let mut control = nix::cmsg_space!([RawFd; SOCKETS_MAX]);
     let mut owned = Vec::new();
     let length = {

@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use tokio::sync::mpsc::Sender;
 
+use super::cni::{self, Cni};
 use super::handover::{self, Predecessor};
 use super::pods::RunningGateway;
 use super::source::Cluster;
 use super::{Bound, Parts, lock};
 use crate::bootstrap::NodeSettings;
 use crate::capture::enrol::Enrolment;
+use crate::capture::kubernetes::Handed;
 use crate::capture::pod_table::PodStatus;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::node_report::{NodeReport, NodeReportStatus, ReportedPod};
@@ -94,6 +97,16 @@ impl Node {
     /// How new desired state is.
     pub fn freshness(&self) -> &Freshness {
         &self.cluster.freshness
+    }
+
+    /// Answers the runtime's plugin, where the node has one.
+    pub(super) fn answer_runtime(&self, parts: &Parts, hands: Option<Sender<Handed>>) -> Option<Cni> {
+        let settings = self.cluster.settings.cni.clone()?;
+        Cni::start(settings, &self.cluster, parts.pods.clone(), hands?)
+            .inspect_err(
+                |error| tracing::error!(%error, "the runtime's plugin is not answered: pods start without"),
+            )
+            .ok()
     }
 
     /// Keeps the node's report true, for as long as it is polled.
@@ -333,6 +346,9 @@ pub fn remove_everything(pins: &Path, node: &NodeSettings) {
             tracing::error!(%error, "Weir is uninstalled, but its pins stay: run `weir cleanup`");
             return;
         }
+    }
+    if let Some(settings) = &node.cni {
+        cni::remove(settings);
     }
     let files = std::fs::read_dir(&node.state_dir).into_iter().flatten().flatten();
     for file in files {

@@ -4,10 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use crate::bootstrap::{Capture, NodeSettings, Settings, Source};
-use crate::capture::kubernetes::KubernetesPods;
+use crate::capture::kubernetes::{Handed, KubernetesPods};
 use crate::capture::standalone::StandalonePods;
 use crate::capture::{PodEvent, PodSource};
 use crate::control::config::captured_pod::CapturedPod;
@@ -157,6 +158,16 @@ impl PodFeed {
                 let pods = KubernetesPods::start(pods.clone(), namespaces.subscribe(), selection, paths)?;
                 Ok(PodsOfSource::Node(Box::new(pods)))
             }
+        }
+    }
+}
+
+impl PodsOfSource {
+    /// Takes places of pods that need not be looked for; `None` where a folder names them.
+    pub fn hands(&self) -> Option<Sender<Handed>> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Node(pods) => Some(pods.hands()),
         }
     }
 }

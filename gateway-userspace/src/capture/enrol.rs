@@ -155,7 +155,7 @@ impl<G: Gateway> Enrolment<G> {
             Some(entry) => {
                 entry.pod = pod;
                 self.table.relabel(&entry.pod);
-                if moved {
+                if moved || entry.captured.is_none() {
                     self.capture(&key);
                 }
             }

@@ -5,16 +5,28 @@ pub mod roster;
 use std::collections::VecDeque;
 use std::io;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
 use tokio::sync::watch;
 
 use self::roster::{Order, Roster};
 use super::locate::{Locator, NodePaths, Sighting};
 use super::selection::SelectionSettings;
-use super::{PodEvent, PodSource};
+use super::{Place, PodEvent, PodSource};
 use crate::control::config::pod::Pod;
 use crate::control::config::resources::Objects;
 use crate::control::config::service::Namespace;
+
+/// Places that may wait to be taken in.
+const HANDED_MAX: usize = 64;
+
+/// A pod whose place somebody knows before any process of it runs.
+#[derive(Debug)]
+pub struct Handed {
+    /// Which one.
+    pub uid: String,
+    /// Where it is.
+    pub place: Place,
+}
 
 /// Follows the pods of this node and the labels of namespaces.
 #[derive(Debug)]
@@ -24,6 +36,7 @@ pub struct KubernetesPods {
     roster: Roster,
     locator: Locator,
     sightings: UnboundedReceiver<Sighting>,
+    handed: (Sender<Handed>, Receiver<Handed>),
     events: VecDeque<PodEvent>,
     /// The first list of pods was looked for, or that is under way.
     marked: bool,
@@ -44,7 +57,23 @@ impl KubernetesPods {
         // What is there already counts as a change.
         pods.mark_changed();
         let (roster, events) = (Roster::new(settings), VecDeque::new());
-        Ok(Self { pods, namespaces, roster, locator, sightings, events, marked: false })
+        let handed = channel(HANDED_MAX);
+        Ok(Self { pods, namespaces, roster, locator, sightings, handed, events, marked: false })
+    }
+
+    /// Takes places of pods that need not be looked for.
+    pub fn hands(&self) -> Sender<Handed> {
+        self.handed.0.clone()
+    }
+
+    fn take(&mut self, Handed { uid, place }: Handed) {
+        if self.roster.place(&uid).is_some_and(|known| known.is_found() && known.differs(&place)) {
+            // A process of the sandbox before is no process of this one.
+            self.locator.forget(&uid);
+            self.locator.want(&uid);
+        }
+        let event = self.roster.found(&uid, place);
+        self.events.extend(event);
     }
 
     fn compare(&mut self) {
@@ -89,6 +118,7 @@ impl PodSource for KubernetesPods {
                     self.compare();
                 }
                 sighting = self.sightings.recv() => self.see(sighting?),
+                Some(handed) = self.handed.1.recv() => self.take(handed),
             }
         }
     }

@@ -125,6 +125,19 @@ impl Netns {
         Ok(Self { file: Arc::new(file.into()), id })
     }
 
+    /// One that somebody handed over.
+    pub fn from_descriptor(descriptor: OwnedFd) -> Result<Self, NetnsError> {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_raw_fd()));
+        let leads_to = std::fs::read_link(&path).unwrap_or_default();
+        if !leads_to.to_string_lossy().starts_with("net:[") {
+            return Err(NetnsError::NotANamespace(leads_to));
+        }
+        let file = File::from(descriptor);
+        let data = file.metadata().map_err(|source| NetnsError::Open { path, source })?;
+        let id = NetnsId { device: data.dev(), inode: data.ino() };
+        Ok(Self { file: Arc::new(file.into()), id })
+    }
+
     /// Which namespace is at `path` right now; `None` when there is none any more. Opens nothing, so
     /// it keeps nothing alive.
     pub fn id_at(path: &Path) -> Option<NetnsId> {

@@ -172,6 +172,11 @@ impl PodTable {
         })
     }
 
+    /// What became of the pod with this name and UID.
+    pub fn state(&self, key: &PodKey, uid: &str) -> Option<State> {
+        self.lock().get(key).filter(|(pod, _)| *pod.uid == *uid).map(|(_, state)| state.clone())
+    }
+
     /// The namespaces of captured pods, as the kernel knows them.
     pub fn cookies(&self) -> Vec<u64> {
         let rows = self.lock();

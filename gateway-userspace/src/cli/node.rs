@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::serve::{ServeArgs, time};
 use super::{Failure, Verdict};
 use crate::app;
-use crate::bootstrap::{self, NodeSettings, Settings, Source};
+use crate::bootstrap::{self, CniSettings, NodeSettings, Settings, Source};
 use crate::capture::locate::NodePaths;
 use crate::capture::selection::SelectionSettings;
 
@@ -65,6 +65,15 @@ pub struct NodeArgs {
     /// How long ports of Gateways stay open after SIGTERM, until nobody is sent here any more
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     drain_delay: Duration,
+    /// The container runtime's lists of plugins: it asks Weir about each new pod, and a pod starts once it is captured
+    #[arg(long, value_name = "PATH", requires = "cni_bin_dir")]
+    cni_conf_dir: Option<PathBuf>,
+    /// The container runtime's plugins
+    #[arg(long, value_name = "PATH", requires = "cni_conf_dir")]
+    cni_bin_dir: Option<PathBuf>,
+    /// Where the container runtime finds `cni.sock` of the folder of state
+    #[arg(long, value_name = "PATH", default_value = "/var/run/weir/cni.sock")]
+    cni_socket: PathBuf,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -102,6 +111,11 @@ fn resolve(args: NodeArgs) -> Result<Settings, Failure> {
         paths: NodePaths { proc: args.host_proc.unwrap_or_else(host_proc), cgroups: args.cgroup_root },
         state_dir: args.state_dir.clone(),
         drain_delay: args.drain_delay,
+        cni: args.cni_conf_dir.zip(args.cni_bin_dir).map(|(conf_dir, bin_dir)| CniSettings {
+            conf_dir,
+            bin_dir,
+            socket: args.cni_socket,
+        }),
     };
     let mut settings = args.serve.settings(Source::Node(Box::new(node)));
     settings.place.behind_services = true;

@@ -58,7 +58,7 @@ func first(words []string) error {
 func pods(words []string) error {
 	flags := flag.NewFlagSet("pods", flag.ContinueOnError)
 	count := flags.Int("count", 20, "how many pods")
-	round := flags.Int("round", 0, "part of their names")
+	round := flags.String("round", "", "part of their names")
 	image := flags.String("image", "", "what they run")
 	if err := flags.Parse(words); err != nil {
 		return err
@@ -74,7 +74,7 @@ func pods(words []string) error {
 		now := strconv.FormatInt(time.Now().UnixNano(), 10)
 		return api.do(http.MethodPost, "v1/pods", object{
 			"apiVersion": "v1", "kind": "Pod",
-			"metadata": object{"name": fmt.Sprintf("first-%d-%d", *round, number), "labels": object{"app": "first"}},
+			"metadata": object{"name": fmt.Sprintf("first-%s-%d", *round, number), "labels": object{"app": "first"}},
 			"spec": object{
 				"terminationGracePeriodSeconds": 0, "enableServiceLinks": false, "automountServiceAccountToken": false,
 				"containers": []object{{

@@ -75,6 +75,11 @@ impl Roster {
         Some(entry.event())
     }
 
+    /// Where a pod is, as far as is known.
+    pub fn place(&self, uid: &str) -> Option<&Place> {
+        self.entries.get(self.by_uid.get(uid)?).map(|entry| &entry.pod.place)
+    }
+
     /// A pod is nowhere any more.
     pub fn lost(&mut self, uid: &str) -> Option<PodEvent> {
         self.found(uid, Place::Unknown)

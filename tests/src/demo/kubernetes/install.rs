@@ -101,7 +101,8 @@ pub(super) fn uninstall(play: &mut Play) -> Result<()> {
 /// Processes, pins and files of state.
 fn left_on_nodes(play: &Play) -> Result<Vec<String>> {
     const LOOK: &str = "pgrep -fx '/usr/bin/weir .*'; find /sys/fs/bpf -mindepth 1 -name 'weir*'; \
-                        find /run/weir -mindepth 1 2>/dev/null; true";
+                        find /run/weir -mindepth 1 2>/dev/null; find /opt/cni/bin -name '*weir*'; \
+                        find /etc/cni/net.d -name '*weir-cni*'; grep -rl weir-cni /etc/cni/net.d; true";
     let mut last = Vec::new();
     for node in &play.nodes {
         let gone = wait_for("nothing is left", PATIENCE, || {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::usage::Usage;
 use super::{PATIENCE, Play, maker};
-use crate::cluster::POD_IMAGE;
+use crate::cluster::{NAMESPACE, POD_IMAGE};
 use crate::demo::tell;
 use crate::interrupt;
 use crate::wait::wait_for;
@@ -33,16 +33,47 @@ pub(super) fn come_and_go(play: &mut Play, count: u32) -> Result<()> {
     maker::make(play)?;
     let cart = play.cluster.get(&["--namespace", "shop", "service", "cart"])?;
     let address = cart["spec"]["clusterIP"].as_str().context("the Service has an address")?.to_owned();
+    let url = format!("http://{address}/");
     let before = usages(play)?;
+    let found = batches(play, count / 2, "found", &url)?;
+    say(play, &found);
+    has_left(play, count / 2, &before)?;
+    tell::command("helm upgrade weir deploy/charts/weir --set cni.enabled=true");
+    play.helm.install(&["cni.enabled=true"])?;
+    play.cluster.rolled_out(NAMESPACE, "daemonset/weir", PATIENCE)?;
+    wait_listed(play)?;
+    // What a new process opens once is no leak.
+    batches(play, 2, "warm-up", &url)?;
+    let before = usages(play)?;
+    let waited_for = batches(play, count - count / 2, "waited-for", &url)?;
+    let passed = say(play, &waited_for);
+    play.promise(passed == 0, &format!("no call passes where the runtime waits for Weir, and {passed} did"));
+    has_left(play, count - count / 2, &before)?;
+    maker::remove(play)
+}
+
+/// Waits until the runtime of each node asks Weir about new pods.
+fn wait_listed(play: &Play) -> Result<()> {
+    for node in &play.nodes {
+        wait_for(&format!("the plugin is in the list of {node}"), PATIENCE, || {
+            play.cluster.on_node(node, &["grep", "-rq", "weir-cni", "/etc/cni/net.d"]).ok()
+        })?;
+    }
+    Ok(())
+}
+
+fn batches(play: &Play, count: u32, name: &str, url: &str) -> Result<Vec<First>> {
     let mut all = Vec::new();
-    let mut round = 0;
     while (all.len() as u64) < u64::from(count) {
         interrupt::check()?;
         let batch = BATCH.min(count - u32::try_from(all.len())?);
-        all.extend(one_batch(play, batch, round, &format!("http://{address}/"))?);
-        round += 1;
+        all.extend(one_batch(play, batch, &format!("{name}-{}", all.len()), url)?);
     }
-    say(play, &all);
+    Ok(all)
+}
+
+/// Once everything is as it was before.
+fn has_left(play: &mut Play, count: u32, before: &BTreeMap<String, Usage>) -> Result<()> {
     let mut after = BTreeMap::new();
     let gone = wait_for("nothing is left of them", PATIENCE, || {
         after = usages(play).ok()?;
@@ -58,7 +89,7 @@ pub(super) fn come_and_go(play: &mut Play, count: u32) -> Result<()> {
             &format!("{count} pods leave nothing on {node}: {left:?}"),
         );
     }
-    maker::remove(play)
+    Ok(())
 }
 
 fn usages(play: &Play) -> Result<BTreeMap<String, Usage>> {
@@ -66,9 +97,9 @@ fn usages(play: &Play) -> Result<BTreeMap<String, Usage>> {
 }
 
 /// Makes them, hears what they have to say, and deletes them.
-fn one_batch(play: &Play, count: u32, round: u32, url: &str) -> Result<Vec<First>> {
-    let (count, round) = (count.to_string(), round.to_string());
-    maker::run(play, &["pods", "--count", &count, "--round", &round, "--image", POD_IMAGE, url])?;
+fn one_batch(play: &Play, count: u32, round: &str, url: &str) -> Result<Vec<First>> {
+    let count = count.to_string();
+    maker::run(play, &["pods", "--count", &count, "--round", round, "--image", POD_IMAGE, url])?;
     play.cluster.pods_ready("shop", "app=first", PATIENCE)?;
     let of_them =
         ["--namespace", "shop", "logs", "--selector=app=first", "--tail=-1", "--max-log-requests=50"];
@@ -82,7 +113,8 @@ fn one_batch(play: &Play, count: u32, round: u32, url: &str) -> Result<Vec<First
     Ok(firsts)
 }
 
-fn say(play: &mut Play, all: &[First]) {
+/// How many calls have passed.
+fn say(play: &mut Play, all: &[First]) -> u64 {
     let of = |value: fn(&First) -> f64| -> Vec<f64> {
         let mut values: Vec<f64> = all.iter().map(value).collect();
         values.sort_by(f64::total_cmp);
@@ -103,13 +135,15 @@ fn say(play: &mut Play, all: &[First]) {
     ));
     let passed: Vec<&First> = all.iter().filter(|first| first.passed > 0).collect();
     let longest = passed.iter().map(|first| first.enrolled_ms - first.begun_ms).fold(0.0, f64::max);
+    let calls = passed.iter().map(|first| first.passed).sum::<u64>();
     tell::seen(&format!(
         "calls that passed before enrolment: {} of {} of the {} pods, the last {longest:.1} ms after its process began",
-        passed.iter().map(|first| first.passed).sum::<u64>(),
+        calls,
         passed.len(),
         all.len()
     ));
     let failed: u64 = all.iter().map(|first| first.failed).sum();
     play.promise(failed == 0, &format!("no first call fails, and {failed} did"));
     play.promise(all.iter().all(|first| first.enrolled), "all pods are enrolled");
+    calls
 }

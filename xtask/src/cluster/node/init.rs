@@ -1,6 +1,7 @@
 //! Process 1 of a node: its mounts, then containerd, kubelet and kube-proxy, then whatever dies.
 
 use std::fs::File;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sys::wait::waitpid;
 
+use super::super::host;
 use super::super::layout::{Layout, Node};
 use super::super::process::wait_for;
 use super::super::programs::Programs;
@@ -25,6 +27,9 @@ const SHOWN: [(&str, &str); 6] = [
     ("/proc/sys/kernel/keys/root_maxkeys", "1000000"),
     ("/proc/sys/kernel/keys/root_maxbytes", "25000000"),
 ];
+
+/// Where the node's containerd finds its CNI plugins.
+const CNI_BIN: &str = "/opt/cni/bin";
 
 /// Runs until it is killed.
 pub(in super::super) fn run(layout: &Layout, node: Node, programs: &Programs) -> anyhow::Result<()> {
@@ -86,10 +91,11 @@ fn make_mounts(layout: &Layout, node: Node) -> anyhow::Result<()> {
     }
     file_system("bpf", "/sys/fs/bpf", Some("mode=700"))?;
     file_system("tmpfs", "/run", Some("mode=755"))?;
-    for dir in ["/run/lock", "/run/netns", "/run/node", "/etc/cni/net.d"] {
+    for dir in ["/run/lock", "/run/netns", "/run/node", "/etc/cni/net.d", CNI_BIN] {
         make_dir(dir)?;
     }
     file_system("tmpfs", "/etc/cni/net.d", None)?;
+    link_plugins()?;
     for (kept, at) in KEPT {
         make_dir(at)?;
         bind(&layout.node(node).join(kept), at)?;
@@ -103,6 +109,21 @@ fn make_mounts(layout: &Layout, node: Node) -> anyhow::Result<()> {
     bind(Path::new("/run/node/hosts"), "/etc/hosts")?;
     // What the machine resolves by is none of a node's business; only kubelet reads it, for pods without cluster DNS.
     write("/run/resolv.conf", "nameserver 127.0.0.1\n")
+}
+
+/// The machine's CNI plugins in a folder of the node's own, as it has one for what is added to them.
+fn link_plugins() -> anyhow::Result<()> {
+    const MACHINES: &str = "/run/node/plugins";
+    let there = Path::new(host::cni_dir().context("the machine has no CNI plugins")?);
+    make_dir(MACHINES)?;
+    bind(there, MACHINES)?;
+    file_system("tmpfs", CNI_BIN, Some("mode=755"))?;
+    for plugin in std::fs::read_dir(MACHINES).with_context(|| format!("cannot list {MACHINES}"))? {
+        let plugin = plugin?;
+        let link = Path::new(CNI_BIN).join(plugin.file_name());
+        symlink(plugin.path(), &link).with_context(|| format!("cannot make {}", link.display()))?;
+    }
+    Ok(())
 }
 
 fn place(

@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 
-use super::super::host;
 use super::super::layout::{DNS_ADDRESS, Layout, Node, POD_CIDR};
 use crate::workspace;
 
@@ -18,7 +17,6 @@ pub(super) fn read(name: &str, layout: Option<&Layout>, node: Node) -> anyhow::R
         ("@POD_CIDR_ALL@", POD_CIDR.to_owned()),
         ("@DNS@", DNS_ADDRESS.to_owned()),
         ("@PKI@", pki),
-        ("@CNI_BIN@", host::cni_dir().unwrap_or_default().to_owned()),
     ];
     Ok(values.iter().fold(text, |text, (name, value)| text.replace(name, value)))
 }
