@@ -41,6 +41,9 @@ use self::program::{Constants, Links};
 use self::tables::{KernelService, KernelTables, KernelTablesChange};
 use crate::telemetry::record::PodId;
 
+/// Between two looks for what processes of other versions have left behind.
+const BEATS_A_LOOK: u32 = 40;
+
 /// Where pins lie unless told otherwise.
 pub const PIN_ROOT: &str = "/sys/fs/bpf/weir";
 
@@ -235,6 +238,7 @@ struct Inner {
     mirror: Mirror,
     incarnation: u64,
     let_go: LetGo,
+    beats: u32,
     /// The folder's lock; an old owner that drains may still have it.
     owned: Option<Lock>,
 }
@@ -288,7 +292,8 @@ impl Datapath {
         let flows = Flows { map: Arc::new(pins.open_map(names::FLOWS)?) };
         let incarnation = constants.incarnation;
         let let_go = LetGo::default();
-        let inner = Mutex::new(Inner { ebpf, pins, maps, log, links, mirror, incarnation, let_go, owned });
+        let inner =
+            Mutex::new(Inner { ebpf, pins, maps, log, links, mirror, incarnation, let_go, beats: 0, owned });
         Ok(Self { inner, flows })
     }
 
@@ -366,6 +371,11 @@ impl Datapath {
         }
         if let Some(log) = &mut inner.log {
             log.flush();
+        }
+        inner.beats = inner.beats.wrapping_add(1);
+        if inner.beats.is_multiple_of(BEATS_A_LOOK) {
+            // Their process may have drained until now.
+            inner.pins.remove_orphaned_versions()?;
         }
         if inner.owned.is_none() {
             // The process that we took over from has ended its drain.

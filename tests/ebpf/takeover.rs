@@ -286,9 +286,12 @@ fn the_pins_of_another_layout_go_when_their_owner_is_gone() {
     let takeover = DatapathOptions { takeover: true, ..options.clone() };
     drop(Datapath::open(&takeover).unwrap());
     assert!(old.exists(), "its owner still drains");
+    let new = Datapath::open(&takeover).unwrap();
     drop(owner);
-    drop(Datapath::open(&options).unwrap());
-    assert!(!old.exists());
+    wait_for("what it left is noticed", || {
+        new.beat().unwrap();
+        !old.exists()
+    });
 }
 
 #[test]
