@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use super::netns::{Netns, NetnsError, NetnsId, PodSockets};
+use super::netns::{Netns, NetnsError, NetnsId, PodAddresses, PodSockets};
 use super::pod_table::{CapturedPod, Ports, Refusal, State};
 use super::{Place, Pod, PodEvent, PodKey, PodSource, pod_table::PodTable};
 use crate::telemetry::record::PodId;
@@ -50,7 +50,27 @@ pub trait Gateway {
 struct Entry {
     pod: Pod,
     captured: Option<(CapturedPod, Netns)>,
+    /// Checks since it was captured, as far as they count.
+    age: u32,
 }
+
+impl Entry {
+    /// Whether its addresses are looked at now: those of a new pod may still come, those of others hardly change,
+    /// and to list them takes two changes of namespace.
+    fn is_due(&mut self, turn: usize) -> bool {
+        let has_none =
+            self.captured.as_ref().is_some_and(|(captured, _)| captured.addresses == PodAddresses::default());
+        let is_new = self.age < YOUNG_CHECKS;
+        self.age += u32::from(is_new);
+        is_new || has_none || turn.is_multiple_of(ADDRESS_TURNS)
+    }
+}
+
+/// Checks in which a pod's addresses are looked at each time.
+const YOUNG_CHECKS: u32 = 120;
+
+/// Later, once in so many checks: one pod now, another one then.
+const ADDRESS_TURNS: usize = 60;
 
 /// Which pods are enrolled. One owner, on the control runtime.
 #[derive(Debug)]
@@ -61,6 +81,8 @@ pub struct Enrolment<G> {
     pods_max: usize,
     home: Option<NetnsId>,
     last_id: u32,
+    /// How often all were looked after.
+    checks: usize,
     /// Listeners that a process which died had made, by the namespace's cookie.
     held: BTreeMap<u64, PodSockets>,
 }
@@ -69,7 +91,16 @@ impl<G: Gateway> Enrolment<G> {
     /// Nothing enrolled yet. `table` shows others what happens here.
     pub fn new(gateway: G, table: PodTable, pods_max: usize) -> Self {
         let home = Netns::id_at(Path::new("/proc/self/ns/net"));
-        Self { gateway, table, pods: BTreeMap::new(), pods_max, home, last_id: 0, held: BTreeMap::new() }
+        Self {
+            gateway,
+            table,
+            pods: BTreeMap::new(),
+            pods_max,
+            home,
+            last_id: 0,
+            checks: 0,
+            held: BTreeMap::new(),
+        }
     }
 
     /// Uses these listeners, with whoever waits in them, instead of new ones.
@@ -160,7 +191,7 @@ impl<G: Gateway> Enrolment<G> {
                 }
             }
             None => {
-                self.pods.insert(key.clone(), Entry { pod, captured: None });
+                self.pods.insert(key.clone(), Entry { pod, captured: None, age: 0 });
                 self.capture(&key);
             }
         }
@@ -172,16 +203,19 @@ impl<G: Gateway> Enrolment<G> {
         if self.gateway.has_foreign_entries() {
             self.steer_again();
         }
+        self.checks = self.checks.wrapping_add(1);
         let keys: Vec<PodKey> = self.pods.keys().cloned().collect();
-        for key in keys {
-            let Some(entry) = self.pods.get(&key) else { continue };
+        for (number, key) in keys.into_iter().enumerate() {
+            let Some(entry) = self.pods.get_mut(&key) else { continue };
+            let is_due = entry.is_due(number.wrapping_add(self.checks));
             match &entry.captured {
                 None => self.capture(&key),
                 Some((_, netns)) if entry.pod.place.has_lost(netns) => {
                     self.remove(&key, "its namespace is gone");
                     self.capture(&key);
                 }
-                Some(_) => self.refresh(&key),
+                Some(_) if is_due => self.refresh(&key),
+                Some(_) => {}
             }
         }
     }
@@ -196,6 +230,7 @@ impl<G: Gateway> Enrolment<G> {
                 let state = State::Captured(captured.clone());
                 if let Some(entry) = self.pods.get_mut(key) {
                     entry.captured = Some((captured, netns));
+                    entry.age = 0;
                 }
                 state
             }
