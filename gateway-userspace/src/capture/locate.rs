@@ -25,8 +25,15 @@ use super::{Hidden, Place};
 /// Before the second look for a pod; doubled from one to the next.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
-/// Between two looks when nothing is heard: the longest pause.
+/// Between two looks when nothing is heard: the longest pause. Those that were found are looked after as often.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A pod that has not come by then has something in its way, such as an image that cannot be had. Its directories are
+/// noticed all the same.
+const FAR: Duration = Duration::from_secs(60);
+
+/// The longest pause then: each look reads all processes of the node.
+const FAR_PAUSE: Duration = Duration::from_secs(10);
 
 /// After a pod is waited for, or the kubelet has made a directory for it, its first process is near.
 const NEAR: Duration = Duration::from_secs(5);
@@ -119,6 +126,7 @@ struct Search {
     sightings: UnboundedSender<Sighting>,
     mark: bool,
     pause: Duration,
+    looked: Instant,
     /// When a pod was first waited for, or a directory of one was made.
     near: Option<Instant>,
     /// When those that were found were last looked after.
@@ -136,6 +144,7 @@ impl Search {
             sightings,
             mark: false,
             pause: FIRST_PAUSE,
+            looked: Instant::now(),
             near: None,
             looked_after: Instant::now(),
         }
@@ -144,9 +153,9 @@ impl Search {
     fn run(mut self, orders: &Receiver<Order>) {
         // The watcher has a sender too, so that `orders` never ends by itself.
         while !self.sightings.is_closed() {
-            let mut look = match orders.recv_timeout(self.pause) {
+            let mut look = match orders.recv_timeout(self.pause.min(LAST_PAUSE)) {
                 Ok(order) => self.obey(order),
-                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Timeout) => self.looked.elapsed() >= self.pause,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             while let Ok(order) = orders.try_recv() {
@@ -204,8 +213,9 @@ impl Search {
                 Err(error) => tracing::warn!(%error, "the node's processes cannot be listed"),
             }
         }
-        let near = self.near.is_some_and(|since| since.elapsed() < NEAR);
-        self.pause = next_pause(self.pause, self.wanted.is_empty(), near.then(|| begun.elapsed()));
+        self.looked = Instant::now();
+        let since = self.near.map_or(Duration::MAX, |near| near.elapsed());
+        self.pause = next_pause(self.pause, self.wanted.is_empty(), since, begun.elapsed());
         if std::mem::take(&mut self.mark) {
             self.tell(Sighting::Marked);
         }
@@ -269,38 +279,47 @@ impl Search {
     }
 }
 
-/// The pause after a look: `near` is how long it took, where a pod's first process may come at any moment.
-fn next_pause(last: Duration, nobody_wanted: bool, near: Option<Duration>) -> Duration {
-    let longest = near.map_or(LAST_PAUSE, |took| NEAR_PAUSE.max(took * NEAR_SHARE).min(LAST_PAUSE));
+/// The pause after a look that took so long. `since` then, a pod's first process may come at any moment.
+fn next_pause(last: Duration, nobody_wanted: bool, since: Duration, took: Duration) -> Duration {
+    let longest = match since {
+        since if since < NEAR => NEAR_PAUSE.max(took * NEAR_SHARE).min(LAST_PAUSE),
+        since if since < FAR => LAST_PAUSE,
+        _ => FAR_PAUSE,
+    };
     if nobody_wanted { LAST_PAUSE } else { (2 * last).min(longest) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FIRST_PAUSE, LAST_PAUSE, NEAR_PAUSE, next_pause};
+    use super::{FAR, FAR_PAUSE, FIRST_PAUSE, LAST_PAUSE, NEAR, NEAR_PAUSE, next_pause};
     use std::time::Duration;
 
-    /// The pauses after so many looks that found nothing.
-    fn pauses(near: Option<Duration>) -> Vec<Duration> {
-        let next = |last: &Duration| Some(next_pause(*last, false, near));
-        std::iter::successors(Some(FIRST_PAUSE), next).take(20).collect()
+    const TOOK: Duration = Duration::from_millis(1);
+
+    /// The longest pause after many looks that found nothing.
+    fn longest(since: Duration, took: Duration) -> Duration {
+        (0..20).fold(FIRST_PAUSE, |last, _| next_pause(last, false, since, took))
     }
 
     #[test]
     fn a_pod_whose_directory_was_made_is_looked_for_again_soon_however_long_its_sandbox_takes() {
-        let longest = |near| pauses(near).into_iter().max();
-        assert_eq!(longest(Some(Duration::from_millis(1))), Some(NEAR_PAUSE));
-        assert_eq!(longest(None), Some(LAST_PAUSE));
+        assert_eq!(longest(NEAR / 2, TOOK), NEAR_PAUSE);
+        assert_eq!(longest(NEAR, TOOK), LAST_PAUSE);
+    }
+
+    #[test]
+    fn a_pod_that_does_not_come_is_looked_for_ever_less() {
+        assert_eq!(longest(FAR, TOOK), FAR_PAUSE);
     }
 
     #[test]
     fn where_a_look_takes_long_most_of_the_time_is_pause() {
         let took = Duration::from_millis(30);
-        assert!(pauses(Some(took)).into_iter().max().is_some_and(|pause| pause >= 5 * took));
+        assert!(longest(NEAR / 2, took) >= 5 * took);
     }
 
     #[test]
     fn nobody_is_looked_for_without_being_wanted() {
-        assert_eq!(next_pause(FIRST_PAUSE, true, Some(FIRST_PAUSE)), LAST_PAUSE);
+        assert_eq!(next_pause(FIRST_PAUSE, true, Duration::ZERO, FIRST_PAUSE), LAST_PAUSE);
     }
 }
