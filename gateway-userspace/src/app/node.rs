@@ -241,7 +241,8 @@ impl Node {
             tokio::time::sleep(self.cluster.settings.drain_delay).await;
         }
         match installation {
-            Installation::Deleted => Ended::Uninstalled,
+            // One that was deleted to be made anew may be there by now.
+            Installation::Deleted if self.installation().await != Installation::There => Ended::Uninstalled,
             // Role and account were taken away: an uninstall deletes them together with the DaemonSet.
             Installation::Forbidden if self.may_look.get() == Some(true) => Ended::Uninstalled,
             Installation::Unauthorized if self.may_look.get() == Some(true) && self.has_pod() => {

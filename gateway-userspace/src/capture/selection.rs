@@ -9,6 +9,9 @@ use crate::control::config::pod::Pod;
 /// Label of a Namespace or a Pod that asks for capture; a pod's own goes before its namespace's.
 pub const CAPTURE_LABEL: &str = "weir.dev/capture";
 
+/// Annotation by which a pod says what became of that: `captured`, `pending`, `refused:<reason>` or `skipped:<reason>`.
+pub const CAPTURE_STATUS_ANNOTATION: &str = "weir.dev/capture-status";
+
 const ENABLED: &str = "enabled";
 const DISABLED: &str = "disabled";
 
@@ -160,11 +163,16 @@ fn obstacle(
         Some(Skip::SidecarPresent)
     } else if is_redirected(pod) {
         Some(Skip::AmbientCaptured)
-    } else if pod.metadata.deletion_timestamp.is_some() && !captured {
+    } else if pod.metadata.deletion_timestamp.is_some() && !captured && !was_captured(pod) {
         Some(Skip::TerminatingPod)
     } else {
         None
     }
+}
+
+/// By the process of Weir before this one.
+fn was_captured(pod: &Pod) -> bool {
+    pod.metadata.annotations.get(CAPTURE_STATUS_ANNOTATION).is_some_and(|status| status == "captured")
 }
 
 /// Virtual machines and gVisor. A RuntimeClass may have any name, but one that costs something beside the
@@ -290,6 +298,19 @@ mod tests {
         assert_eq!(select(&pod, &namespace, true, &settings()), Selection::Capture);
         pod.status.phase = PodPhase::Succeeded;
         assert_eq!(select(&pod, &namespace, true, &settings()), Selection::Skip(Skip::FinishedPod));
+    }
+
+    #[test]
+    fn a_pod_that_shuts_down_while_weir_is_replaced_stays_captured() {
+        let mut pod = pod();
+        pod.metadata.deletion_timestamp = Some("2026-01-01T00:00:00Z".into());
+        let namespace = labels(&[(CAPTURE_LABEL, "enabled")]);
+        let fresh = |pod: &Pod| select(pod, &namespace, false, &settings());
+        assert_eq!(fresh(&pod), Selection::Skip(Skip::TerminatingPod));
+        pod.metadata.annotations = labels(&[(CAPTURE_STATUS_ANNOTATION, "captured")]);
+        assert_eq!(fresh(&pod), Selection::Capture);
+        pod.metadata.annotations = labels(&[(CAPTURE_STATUS_ANNOTATION, "skipped:OptedOut")]);
+        assert_eq!(fresh(&pod), Selection::Skip(Skip::TerminatingPod));
     }
 
     #[test]

@@ -7,9 +7,6 @@ use serde_json::Value;
 use crate::control::config::meta::ObjectKey;
 use crate::control::config::node_report::{NodeReport, ReportedPod};
 
-/// On a pod: `captured`, `pending`, `refused:<reason>` or `skipped:<reason>`.
-pub const CAPTURE_STATUS_ANNOTATION: &str = "weir.dev/capture-status";
-
 /// What is to stand on one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureStatus {

@@ -13,11 +13,11 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::capture_status::CAPTURE_STATUS_ANNOTATION;
 use super::exposure::GATEWAY_NAME_LABEL;
 use super::refusal::{self, Verb};
 use super::seen::{Event, Seen, Source};
 use super::slices::{MANAGED_BY, MANAGED_BY_LABEL};
+use crate::capture::selection::CAPTURE_STATUS_ANNOTATION;
 use crate::control::config::meta::ObjectKey;
 
 /// What comes from watches, and from which.

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::applied::FIELD_MANAGER;
-use super::capture_status::CAPTURE_STATUS_ANNOTATION;
 use super::follow::resource;
 use super::plan::Write;
 use super::refusal::{self, Verb};
 use super::seen::{Seen, Source};
+use crate::capture::selection::CAPTURE_STATUS_ANNOTATION;
 use crate::control::config::meta::ObjectKey;
 
 /// One request.
