@@ -32,13 +32,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
 
-use crate::admin::server::{self as admin, Access, AdminSocket};
+use crate::admin::server::{self as admin, Accept, Access, AdminSocket};
 use crate::bootstrap::{Capture, Settings, Source};
 use crate::capture::enrol::Enrolment;
 use crate::capture::netns::is_of_home;
 use crate::capture::pod_table::PodTable;
 use crate::control::Control;
-use crate::drain::{self, Cause, Drain, DrainTrigger};
+use crate::drain::{self, Cause, Drain, DrainTrigger, Signals};
 use crate::limits::{ENDPOINTS_FORGOTTEN_AFTER, ENROL_FIRST_MAX, Limits};
 use crate::proxy::shedding::MemoryUse;
 use crate::readiness::{Blocked, Readiness};
@@ -55,7 +55,7 @@ use kernel::{Kernel, KernelOptions};
 use node::{Ended, Node};
 use pods::RunningGateway;
 use ports::{Inherited, Ports};
-use source::{PodFeed, Provided};
+use source::{PodFeed, PodsOfSource, Provided};
 use state::{LatestReport, RunningState};
 use workers::{NetnsSockets, Workers};
 
@@ -94,11 +94,20 @@ struct Parts {
     node: Option<Rc<Node>>,
 }
 
-/// Where others reach this process, beside its gateway ports.
+/// The paths at which others find whoever serves. A process that is to be replaced keeps them until it is.
 struct Doors {
     admin_socket: AdminSocket,
-    admin_port: Option<TcpListener>,
     handover: HandoverServer,
+}
+
+impl Doors {
+    fn open(bound: &Bound, ports: &Arc<Mutex<Ports>>, replaces: bool) -> anyhow::Result<Self> {
+        let admin_socket = AdminSocket::bind(&bound.admin_socket, replaces)?;
+        let next = handover::path_beside(&bound.admin_socket);
+        let handover = HandoverServer::start(&next, Arc::clone(ports), bound.drain.clone())
+            .with_context(|| format!("cannot make the handover socket {}", next.display()))?;
+        Ok(Self { admin_socket, handover })
+    }
 }
 
 /// A gateway that is built and bound, and serves once `serve` is polled.
@@ -107,7 +116,9 @@ pub struct App {
     follow: Follow,
     predecessor: Option<Predecessor>,
     held: Held,
-    doors: Doors,
+    /// None where a process before this one is still found there.
+    doors: Option<Doors>,
+    admin_port: Option<TcpListener>,
     starting: Blocked,
     drain: Drain,
     bound: Bound,
@@ -122,19 +133,16 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     let ended = local.block_on(&runtime, async {
+        let mut signals = Signals::watch().context("SIGTERM cannot be watched")?;
         let admin_port = open_admin_port(settings.admin_address).await?;
         let provided = tokio::select! {
             provided = Provided::open(&settings) => provided?,
             () = starting::answer(admin_port.as_ref()) => bail!("the admin port ended"),
-            asked = drain::asked_to_end() => return asked.map(|()| Ended::Stays).context("SIGTERM cannot be watched"),
+            () = signals.next() => return Ok(Ended::Stays),
         };
         let app = App::start_with(settings, provided, admin_port).await?;
         let trigger = app.bound.drain.clone();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = trigger.start_on_signal().await {
-                tracing::error!(%error, "SIGTERM cannot be watched: it will cut connections");
-            }
-        });
+        tokio::task::spawn_local(async move { trigger.start_on(signals).await });
         app.serve().await
     })?;
     // Whatever holds the datapath ends with them.
@@ -170,19 +178,19 @@ impl App {
         let (parts, mut follow) = build(&settings, provided, &mut held, holder, &trigger)?;
         let starting = parts.readiness.block("start");
         open_datapath(&parts, &follow.pods, predecessor.is_some())?;
-        let admin_socket = AdminSocket::bind(&settings.admin_socket, predecessor.is_some())?;
         follow.compare_ports(&parts);
-        // A next process that asks at once gets open ports.
-        let handover = HandoverServer::start(&next, Arc::clone(&parts.ports), trigger.clone())
-            .with_context(|| format!("cannot make the handover socket {}", next.display()))?;
-        let doors = Doors { admin_socket, admin_port, handover };
         let bound = Bound {
             gateways: lock(&parts.ports).open().collect(),
             admin_socket: settings.admin_socket,
-            admin_address: doors.admin_port.as_ref().and_then(|p| p.local_addr().ok()),
+            admin_address: admin_port.as_ref().and_then(|p| p.local_addr().ok()),
             drain: trigger,
         };
-        Ok(Self { parts, follow, predecessor, held, doors, starting, drain, bound })
+        // A next process that asks at once gets open ports.
+        let doors = match predecessor {
+            None => Some(Doors::open(&bound, &parts.ports, false)?),
+            Some(_) => None,
+        };
+        Ok(Self { parts, follow, predecessor, held, doors, admin_port, starting, drain, bound })
     }
 
     /// What it can be reached by.
@@ -190,70 +198,103 @@ impl App {
         &self.bound
     }
 
-    /// Serves until the drain is asked for, then drains. Poll it within a `LocalSet`.
+    /// Serves until the drain is asked for, then drains. Poll it within a `LocalSet`. One that is to replace a process
+    /// and is asked to end before it has leaves everything to that one.
     ///
     /// # Errors
     /// When the process that is replaced cannot be told so.
     pub async fn serve(self) -> anyhow::Result<Ended> {
-        let Self { parts, follow, predecessor, mut held, doors, starting, mut drain, bound } = self;
+        let Self { parts, follow, predecessor, mut held, doors, admin_port, starting, mut drain, bound } =
+            self;
         let (stop_telemetry, stopped) = oneshot::channel::<()>();
         let reading = tokio::task::spawn_local(read_records(Arc::clone(&parts.telemetry), stopped));
         let reopening = tokio::task::spawn_local(reopen_log_on_hangup(Arc::clone(&parts.telemetry)));
         let watch = memory::watch(Arc::clone(&parts.limits), Arc::clone(&parts.memory));
         let watching = tokio::task::spawn_local(watch);
+        let mut answering = Answering { state: parts.admin_state(&bound.drain), tasks: Vec::new() };
         // Every pod of a cluster reaches the port of a node.
         let access = if parts.node.is_some() { Access::Health } else { Access::ReadOnly };
-        let state = parts.admin_state(&bound.drain);
-        let answering = answer_admin(doors.admin_socket, doors.admin_port, access, state);
+        if let Some(port) = admin_port {
+            answering.start(port, access);
+        }
+        let mut handover = doors.map(|doors| answering.open(doors));
 
         let mut enrolment = Enrolment::new(parts.gateway(), parts.pods.clone(), parts.limits.pods_max);
         let mut source = follow.pods.follow().context("pods cannot be looked for")?;
         enrolment.inherit(held.take_pods());
-        if enrolment.begin(&mut source, ENROL_FIRST_MAX).await {
-            parts.kernel.retain(&parts.pods.cookies());
-        } else {
-            tracing::warn!("not every pod that was there could be looked for: serving the others");
-        }
-        enrolment.forget_inherited();
-        // Before a process that is replaced stops answering.
-        let runtime = parts.node.as_ref().and_then(|node| node.answer_runtime(&parts, source.hands()));
-        if let Some(predecessor) = predecessor {
-            let pid = predecessor.pid();
-            predecessor.done().with_context(|| format!("process {pid} did not hear that it is replaced"))?;
-            tracing::info!(pid, "taken over");
-        }
-        held.done();
-        drop(starting);
-        announce(&bound, &parts.pods);
-
-        let reporting = parts.node.clone().map(|node| tokio::task::spawn_local(node.report(parts.clone())));
-        let mut following = pin!(follow.run(&parts));
-        let cause = tokio::select! {
-            cause = drain.started() => cause,
-            () = enrolment.follow(&mut source, parts.limits.pod_check_interval) => Cause::Asked,
-            () = &mut following => Cause::Asked,
+        let begun = tokio::select! {
+            biased;
+            _ = drain.started(), if predecessor.is_some() => false,
+            () = begin(&mut enrolment, &mut source, &parts) => true,
         };
-        drop((doors.handover, runtime, source));
-        if let Some(reporting) = reporting {
-            reporting.abort();
-        }
-        let mut ended = Ended::Stays;
-        if let Some(node) = &parts.node {
-            ended = tokio::select! {
-                ended = node.end(cause, &parts, &mut enrolment, &mut drain, &bound) => ended,
-                () = &mut following => ended,
+        enrolment.forget_inherited();
+        let ended = if !begun {
+            tracing::info!("asked to end before it took over: the process before goes on");
+            parts.drain(Cause::Asked).await;
+            Ended::Stays
+        } else {
+            // Before a process that is replaced stops answering.
+            let runtime = parts.node.as_ref().and_then(|node| node.answer_runtime(&parts, source.hands()));
+            if let Some(predecessor) = predecessor {
+                handover = Some(answering.open(Doors::open(&bound, &parts.ports, true)?));
+                let pid = predecessor.pid();
+                predecessor
+                    .done()
+                    .with_context(|| format!("process {pid} did not hear that it is replaced"))?;
+                tracing::info!(pid, "taken over");
+            }
+            held.done();
+            drop(starting);
+            announce(&bound, &parts.pods);
+
+            let reporting =
+                parts.node.clone().map(|node| tokio::task::spawn_local(node.report(parts.clone())));
+            let mut following = pin!(follow.run(&parts));
+            let cause = tokio::select! {
+                cause = drain.started() => cause,
+                () = enrolment.follow(&mut source, parts.limits.pod_check_interval) => Cause::Asked,
+                () = &mut following => Cause::Asked,
             };
-        }
-        parts.drain(cause).await;
+            drop((handover, runtime, source));
+            if let Some(reporting) = reporting {
+                reporting.abort();
+            }
+            let mut ended = Ended::Stays;
+            if let Some(node) = &parts.node {
+                ended = tokio::select! {
+                    ended = node.end(cause, &parts, &mut enrolment, &mut drain, &bound) => ended,
+                    () = &mut following => ended,
+                };
+            }
+            parts.drain(cause).await;
+            ended
+        };
         drop(stop_telemetry);
         // The last records are read; a panic there has been reported.
         let _ = reading.await;
-        for task in answering.into_iter().chain([reopening, watching]) {
+        for task in answering.tasks.into_iter().chain([reopening, watching]) {
             task.abort();
             // Dropped when it has ended, and its socket with it.
             let _ = task.await;
         }
         Ok(ended)
+    }
+}
+
+/// The tasks that answer admin requests.
+struct Answering {
+    state: Arc<RunningState>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Answering {
+    fn start(&mut self, listener: impl Accept + 'static, access: Access) {
+        self.tasks.push(tokio::task::spawn_local(admin::serve(listener, self.state.clone(), access)));
+    }
+
+    fn open(&mut self, Doors { admin_socket, handover }: Doors) -> HandoverServer {
+        self.start(admin_socket, Access::Full);
+        handover
     }
 }
 
@@ -346,26 +387,19 @@ fn build(
     Ok((parts, Follow { control, desired, pods }))
 }
 
+/// Takes in the pods that are there, and lets those go that are not any more.
+async fn begin(enrolment: &mut Enrolment<RunningGateway>, source: &mut PodsOfSource, parts: &Parts) {
+    if enrolment.begin(source, ENROL_FIRST_MAX).await {
+        parts.kernel.retain(&parts.pods.cookies());
+    } else {
+        tracing::warn!("not every pod that was there could be looked for: serving the others");
+    }
+}
+
 /// Reads the workers' records until `stop`.
 async fn read_records(telemetry: Arc<Telemetry>, stop: oneshot::Receiver<()>) {
     // A sender that is dropped is as good a stop.
     telemetry.run(async { drop(stop.await) }).await;
-}
-
-/// Answers on the admin socket, and on the admin port where there is one.
-fn answer_admin(
-    socket: AdminSocket,
-    port: Option<TcpListener>,
-    access: Access,
-    state: Arc<RunningState>,
-) -> Vec<JoinHandle<()>> {
-    let mut tasks = Vec::new();
-    if let Some(port) = port {
-        let state = Arc::clone(&state);
-        tasks.push(tokio::task::spawn_local(admin::serve(port, state, access)));
-    }
-    tasks.push(tokio::task::spawn_local(admin::serve(socket, state, Access::Full)));
-    tasks
 }
 
 /// A node opens the datapath whether or not it has pods to capture yet, and serves Gateways without one; but it takes

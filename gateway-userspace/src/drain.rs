@@ -3,7 +3,7 @@
 //! It is asked for once, by a signal or over the admin socket, and everyone who must know waits on
 //! a `Drain`. What happens then, in which order, is written in `app`.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Why the process ends.
@@ -36,17 +36,29 @@ pub fn channel() -> (DrainTrigger, Drain) {
     (DrainTrigger(trigger), Drain(drain))
 }
 
-/// Waits for SIGTERM or SIGINT, while nothing is there yet that drains.
-///
-/// # Errors
-/// When the signals cannot be watched.
-pub async fn asked_to_end() -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT. One that comes while nobody waits is kept.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// When they cannot be watched.
+    pub fn watch() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 impl DrainTrigger {
@@ -60,25 +72,13 @@ impl DrainTrigger {
         });
     }
 
-    /// Begins the drain at SIGTERM or SIGINT. A second signal ends the process at once.
-    ///
-    /// # Errors
-    /// When the signals cannot be watched.
-    pub async fn start_on_signal(&self) -> std::io::Result<()> {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        for round in 0.. {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if round > 0 {
-                tracing::warn!("second signal: ending now, open connections are cut");
-                std::process::exit(1);
-            }
-            self.start(Cause::Asked);
-        }
-        Ok(())
+    /// Begins the drain at a signal. A second one ends the process at once.
+    pub async fn start_on(&self, mut signals: Signals) {
+        signals.next().await;
+        self.start(Cause::Asked);
+        signals.next().await;
+        tracing::warn!("second signal: ending now, open connections are cut");
+        std::process::exit(1);
     }
 }
 

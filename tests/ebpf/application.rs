@@ -8,12 +8,15 @@ use gateway_tests::pod::Node;
 use gateway_tests::pod::stand_in::{options, options_at};
 use gateway_tests::running::Running;
 use gateway_tests::wait;
+use gateway_userspace::app::App;
 use gateway_userspace::bootstrap::Settings;
 use gateway_userspace::cli::admin_client;
+use gateway_userspace::drain::Cause;
 use gateway_userspace::ebpf::tables::KernelTables;
 use gateway_userspace::ebpf::{Datapath, DatapathOptions};
 use gateway_userspace::telemetry::access_log::LogMode;
 use http::Method;
+use tokio::task::LocalSet;
 
 use crate::fixture::{Client, Pins, connect, turn};
 
@@ -147,6 +150,34 @@ fn a_next_gateway_that_dies_before_it_serves_leaves_the_pods_with_the_one_that_w
     let ready = admin_client::ask(&running.bound.admin_socket, Method::GET, "/readyz").unwrap();
     assert_eq!(ready.status, 200, "it does not drain");
     running.drain().unwrap();
+}
+
+#[test]
+fn a_next_gateway_that_is_asked_to_end_before_it_serves_leaves_everything_to_the_one_that_works() {
+    let Some(_turn) = turn() else { return };
+    let node = Node::make("undone", 1, &[]).unwrap();
+    node.serve("10.77.0.1:8080", "hello").unwrap();
+    let site = Site::new(options(&node));
+    let _pins = Pins(site.datapath.clone());
+    site.write("service.yaml", &service("closed"));
+    site.write("pods.yaml", &captured("pod", &node.pod(0).netns));
+    let running = site.start();
+    let answers = || connect(node.pod(0), SERVICE).answers.contains_key("hello");
+    wait_for("the pod is captured", answers);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let next = App::start(Settings { takeover: true, ..site.settings() }).await.unwrap();
+        next.bound().drain.start(Cause::Asked);
+        next.serve().await.unwrap();
+    });
+    wait_for("the first serves the pod again", answers);
+    let ready = admin_client::ask(&running.bound.admin_socket, Method::GET, "/readyz").unwrap();
+    assert_eq!(ready.status, 200, "it does not drain, and is found");
+    let next = site.take_over();
+    running.join().unwrap();
+    assert!(answers());
+    next.drain().unwrap();
 }
 
 #[test]

@@ -116,3 +116,30 @@ fn a_gateway_is_replaced_under_load_without_a_failed_request() {
         assert_eq!(served as u64, tally.ok, "HTTP/2 {http2}: {tally:?}");
     }
 }
+
+#[test]
+fn a_next_gateway_that_is_told_to_end_while_it_starts_ends_and_the_one_before_goes_on() {
+    let one = Replica::start("one");
+    let site = Site::with_shop(&[&one]);
+    let mut weir = site.start();
+    let load = Running::start(site.load_of("/"));
+    for generation in 0..5 {
+        let options = Options { name: format!("next-{generation}"), ..site.options() };
+        let mut next = Weir::spawn(options.with(["--takeover"])).unwrap();
+        // Before that, the signal ends any process.
+        wait_for("it minds SIGTERM", LONGEST, || next.minds(Signal::SIGTERM).then_some(())).unwrap();
+        next.signal(Signal::SIGTERM).unwrap();
+        assert_eq!(next.wait(LONGEST).unwrap().code(), Some(0), "{}", next.errors());
+        if next.errors().contains("taken over") {
+            // It was faster than the signal, and nobody is left.
+            weir.wait(LONGEST).unwrap();
+            weir = site.start();
+        }
+        assert!(matches!(weir.get("/readyz"), Ok((200, _))), "{}", weir.errors());
+    }
+    wait_requests(&weir, 100.0);
+    let next = Options { name: "last".to_owned(), ..site.options() };
+    let _next = Weir::start(next.with(["--takeover"])).unwrap();
+    assert_eq!(weir.wait(LONGEST).unwrap().code(), Some(0), "{}", weir.errors());
+    load.finish();
+}

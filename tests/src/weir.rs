@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::Pid;
 
 use crate::wait::wait_for;
@@ -145,18 +147,26 @@ impl Weir {
         Ok(Self { child, options })
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` says so, and it is this process that does.
     pub fn wait_ready(&mut self) -> Result<()> {
         let socket = self.options.admin_socket.clone();
         let mut ended = None;
         let waited = wait_for("weir is ready", READY_WITHIN, || {
             ended = self.child.try_wait().ok().flatten();
-            (ended.is_some() || matches!(get(&socket, "/readyz"), Ok((200, _)))).then_some(())
+            let is_ready = || matches!(get(&socket, "/readyz"), Ok((200, _)));
+            (ended.is_some() || (self.is_at(&socket) && is_ready())).then_some(())
         });
         if ended.is_none() && waited.is_ok() {
             return Ok(());
         }
         bail!("weir is not ready ({ended:?}):\n{}", self.errors())
+    }
+
+    /// Until it has taken over, the process before is there.
+    fn is_at(&self, socket: &Path) -> bool {
+        let peer =
+            UnixStream::connect(socket).ok().and_then(|stream| getsockopt(&stream, PeerCredentials).ok());
+        peer.is_some_and(|peer| u32::try_from(peer.pid()) == Ok(self.child.id()))
     }
 
     /// What it said on standard error.
@@ -182,6 +192,14 @@ impl Weir {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+    }
+
+    /// Whether it does something else at a signal than what every process does.
+    pub fn minds(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        caught & (1 << (signal as i32 - 1)) != 0
     }
 
     /// How it ended, if it has.
