@@ -38,11 +38,12 @@ impl Budget {
     /// where there is no limit.
     pub fn find(chosen: Option<u64>) -> Option<Self> {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let groups = groups(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let (mountinfo, own) = (read("/proc/self/mountinfo"), read("/proc/self/cgroup"));
+        let groups = groups(&mountinfo, &own, std::process::id());
         let found = Self::of_groups(groups.into_iter());
         match chosen {
             // All that the cgroup counts is nearer to its end than what the process knows of itself.
-            Some(bytes) => found.filter(|found| found.bytes == bytes).or(Some(Self { bytes, group: None })),
+            Some(bytes) => found.filter(|found| found.bytes <= bytes).or(Some(Self { bytes, group: None })),
             None => found,
         }
     }
@@ -57,6 +58,11 @@ impl Budget {
         self.bytes
     }
 
+    /// Whose memory counts.
+    pub fn counted(&self) -> &Path {
+        self.group.as_ref().map_or(Path::new("the process"), |group| &group.path)
+    }
+
     /// How much of it is in use.
     pub fn used_percent(&self) -> Option<usize> {
         let used = match &self.group {
@@ -67,9 +73,9 @@ impl Budget {
     }
 }
 
-/// The process's own group and those above it, in each hierarchy that counts memory; from the texts of
-/// `/proc/self/mountinfo` and `/proc/self/cgroup`.
-fn groups(mountinfo: &str, own: &str) -> Vec<Group> {
+/// The group of process `pid`, our own, and those above it, in each hierarchy that counts memory; from the texts
+/// of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+fn groups(mountinfo: &str, own: &str, pid: u32) -> Vec<Group> {
     let mut groups = Vec::new();
     for mount in mountinfo.lines().filter_map(Mount::parse) {
         let path = own.lines().find_map(|line| {
@@ -81,15 +87,39 @@ fn groups(mountinfo: &str, own: &str) -> Vec<Group> {
             is_its.then_some(path)
         });
         let Some(path) = path else { continue };
-        // A container may see no more of the hierarchy than its own group.
-        let below = Path::new(path).strip_prefix(mount.root).unwrap_or(Path::new(""));
-        let group = |below: &Path| {
-            let path = Path::new(mount.point).join(below).components().collect();
-            Group { path, version: mount.version }
+        let point = Path::new(mount.point);
+        let found = if mount.root.starts_with(OUTSIDE) {
+            holding(point, pid).unwrap_or_default()
+        } else {
+            // A container may see no more of the hierarchy than its own group.
+            point.join(Path::new(path).strip_prefix(mount.root).unwrap_or(Path::new("")))
         };
-        groups.extend(below.ancestors().map(group));
+        let within = found.ancestors().take_while(|path| path.starts_with(point));
+        groups.extend(within.map(|path| Group { path: path.components().collect(), version: mount.version }));
     }
     groups
+}
+
+/// So begins the root of a mount that shows more than the process's cgroup namespace, as where a container has the
+/// node's hierarchy. Names of groups say nothing there.
+const OUTSIDE: &str = "/..";
+
+/// Directories that are looked at for the process's own group.
+const GROUPS_MAX: usize = 20_000;
+
+/// The group at or below `root` that has the process. Processes of other process namespaces show as 0.
+fn holding(root: &Path, pid: u32) -> Option<PathBuf> {
+    let mut left = vec![root.to_path_buf()];
+    for _ in 0..GROUPS_MAX {
+        let path = left.pop()?;
+        let held = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+        if held.lines().any(|line| line.parse() == Ok(pid)) {
+            return Some(path);
+        }
+        let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+        left.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    None
 }
 
 /// One hierarchy that may count memory, as mounted.
@@ -194,7 +224,7 @@ mod tests {
     #[test]
     fn the_groups_of_the_process_are_found_in_either_version_and_within_a_container() {
         let paths = |mountinfo: &str, own: &str| -> Vec<String> {
-            groups(mountinfo, own).iter().map(|group| group.path.display().to_string()).collect()
+            groups(mountinfo, own, 1).iter().map(|group| group.path.display().to_string()).collect()
         };
         let v2 = "30 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw";
         assert_eq!(paths(v2, "0::/a/b\n"), ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"]);
@@ -207,5 +237,21 @@ mod tests {
         let container = "35 31 0:32 /kubepods/pod1/c /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory";
         assert_eq!(paths(container, "4:memory:/kubepods/pod1/c\n"), ["/sys/fs/cgroup/memory"]);
         assert_eq!(paths("no dash", "no colon"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_group_of_the_process_is_found_where_the_nodes_whole_hierarchy_is_mounted() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let own = root.join("kubepods/pod1/c");
+        for other in ["system.slice/kubelet", "kubepods/pod1/pause", "kubepods/pod1/c", "kubepods/pod2/c"] {
+            fs::create_dir_all(root.join(other)).unwrap();
+            fs::write(root.join(other).join("cgroup.procs"), "0\n0\n17\n").unwrap();
+        }
+        fs::write(own.join("cgroup.procs"), "0\n7\n").unwrap();
+        let mount = format!("35 31 0:32 /../../.. {} ro - cgroup2 cgroup rw", root.display());
+        let found = |pid| groups(&mount, "0::/\n", pid).into_iter().map(|g| g.path).collect::<Vec<_>>();
+        assert_eq!(found(7), own.ancestors().take(4).collect::<Vec<_>>());
+        assert_eq!(found(9), Vec::<PathBuf>::new());
     }
 }

@@ -11,8 +11,11 @@ const NEAR_PERCENT: usize = 65;
 
 /// Looks for as long as it is polled. Without a limit there is nothing to tell.
 pub async fn watch(limits: Arc<Limits>, told: Arc<MemoryUse>) {
-    let Some(budget) = Budget::find(limits.memory_bytes_max) else { return };
-    tracing::debug!(bytes = budget.bytes(), "memory is limited");
+    let chosen = limits.memory_bytes_max;
+    // On a node it may have to read many small files.
+    let found = tokio::task::spawn_blocking(move || Budget::find(chosen)).await;
+    let Ok(Some(budget)) = found else { return };
+    tracing::info!(bytes = budget.bytes(), counted = %budget.counted().display(), "memory is limited");
     loop {
         // A look that fails says nothing about the memory.
         let percent = budget.used_percent();
