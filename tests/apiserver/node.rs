@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gateway_tests::cluster::Cluster;
+use gateway_tests::pod_process::PodProcess;
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{binary, bounded, chart_capabilities};
 use gateway_userspace::ebpf::cgroup::mount_point;
@@ -178,41 +179,6 @@ fn each_right_of_a_node_is_needed_and_its_rule_named_when_it_lacks() {
     start_over(&scene, &roles);
 }
 
-/// A process of another user in a network namespace of its own, in the cgroup of the pod with this UID.
-struct PodProcess {
-    child: Child,
-    cgroup: PathBuf,
-}
-
-impl PodProcess {
-    fn start(uid: &str) -> Result<Self> {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let root = mount_point(&mounts).context("no cgroup2")?;
-        let cgroup = root.join(format!("weir-ring-pod{}", std::process::id())).join(format!("pod{uid}"));
-        std::fs::create_dir_all(&cgroup)?;
-        let script = format!(
-            "echo $$ > {}/cgroup.procs && exec unshare --net setpriv --reuid=65534 --clear-groups sleep 600",
-            cgroup.display()
-        );
-        let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).spawn()?;
-        Ok(Self { child, cgroup })
-    }
-}
-
-impl Drop for PodProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // The kernel takes a moment to see a cgroup empty.
-        let removed = wait_for("the cgroup is empty", SOON, || std::fs::remove_dir(&self.cgroup).ok());
-        if removed.is_ok()
-            && let Some(parent) = self.cgroup.parent()
-        {
-            let _ = std::fs::remove_dir(parent);
-        }
-    }
-}
-
 #[test]
 fn a_node_that_may_not_look_for_pods_says_so_of_each_with_the_capability_that_lacks() {
     let Some(scene) = Scene::find() else { return };
@@ -221,7 +187,7 @@ fn a_node_that_may_not_look_for_pods_says_so_of_each_with_the_capability_that_la
     }
     set_up(&scene, &scene.node_roles());
     let uid = scene.object("pod", "cart-1")["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-    let _process = PodProcess::start(&uid).expect("a process of the pod");
+    let _process = PodProcess::start(&uid, None).expect("a process of the pod");
     let label = ["-n", "weir-shop", "label", "pod", "cart-1", "--overwrite", "weir.dev/capture=enabled"];
     scene.cluster().kubectl(&label).expect("labelled");
     let row = |reason: &str| {

@@ -4,18 +4,26 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gateway_tests::namespaces::{Namespaces, turn};
+use gateway_tests::pod_process::PodProcess;
+use gateway_tests::wait::wait_for;
 use gateway_userspace::capture::enrol::{Enrolment, Gateway};
+use gateway_userspace::capture::locate::{Locator, NodePaths, Sighting};
 use gateway_userspace::capture::netns::{Netns, PodSockets, stream_socket};
 use gateway_userspace::capture::pod_table::{CapturedPod, PodTable};
 use gateway_userspace::capture::{Place, Pod, PodEvent, PodKey};
 use gateway_userspace::telemetry::record::PodId;
 
 const MANY: usize = 500;
+
+const UID: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+
+const SOON: Duration = Duration::from_secs(30);
 
 /// Workers and kernel in one: holds what they would hold, and notes the order of things.
 #[derive(Clone, Default)]
@@ -68,7 +76,7 @@ impl Gateway for Recorder {
     }
 }
 
-fn pod(n: usize, netns: &std::path::Path) -> Pod {
+fn pod(n: usize, netns: &Path) -> Pod {
     Pod {
         key: PodKey { namespace: "test".into(), name: format!("pod-{n}").into() },
         labels: BTreeMap::new(),
@@ -135,6 +143,31 @@ fn a_pod_whose_entry_another_process_has_written_meanwhile_is_steered_again_once
     enrolment.check();
     assert_eq!(recorder.0.borrow().steered, captured);
     assert_eq!(recorder.0.borrow().events, ["tag", "tag", "serve", "steer", "steer"]);
+}
+
+#[test]
+fn a_pod_whose_container_is_started_again_stays_captured_where_its_sandbox_has_no_process() {
+    let Some(_turn) = turn() else { return };
+    let namespaces = Namespaces::make("between", 1);
+    let paths = namespaces.paths();
+    let netns = Some(paths[0].as_path());
+    let node = NodePaths { proc: "/proc".into(), cgroups: "/sys/fs/cgroup".into() };
+    let (locator, mut sightings) = Locator::start(node).unwrap();
+    let (mut enrolment, recorder, table) = enrolment();
+    let mut found_by = |process: &PodProcess| {
+        let sighting = wait_for("the pod is found", SOON, || sightings.try_recv().ok()).unwrap();
+        let Sighting::Found(_, Place::Open { path, netns }) = sighting else { panic!("{sighting:?}") };
+        assert_eq!(path, PathBuf::from(format!("/proc/{}/ns/net", process.id())));
+        let place = Place::Open { path, netns };
+        enrolment.apply(PodEvent::Added(Pod { uid: UID.into(), place, ..pod(0, Path::new("")) }));
+    };
+    locator.want(UID);
+    let first = PodProcess::start(UID, netns).unwrap();
+    found_by(&first);
+    drop(first);
+    found_by(&PodProcess::start(UID, netns).unwrap());
+    assert_eq!(table.counts(), (1, 1));
+    assert!(!recorder.0.borrow().events.contains(&"release"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod manifests;
 pub mod message;
 pub mod namespaces;
 pub mod pod;
+pub mod pod_process;
 pub mod proxy;
 pub mod recorder;
 pub mod running;

@@ -95,7 +95,6 @@ impl KubernetesPods {
     fn see(&mut self, sighting: Sighting) {
         let event = match sighting {
             Sighting::Found(uid, place) => self.roster.found(&uid, place),
-            Sighting::Lost(uid) => self.roster.lost(&uid),
             Sighting::Marked => Some(PodEvent::Complete),
         };
         self.events.extend(event);

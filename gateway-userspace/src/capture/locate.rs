@@ -3,7 +3,9 @@
 //! A thread of its own looks, because it reads many small files. It looks when the kubelet makes a directory
 //! for a pod that is waited for, then again and again at growing intervals, and does nothing while no pod is
 //! waited for. Namespaces that were found are kept open, and looked after: a process that has ended is
-//! replaced by another one of the same pod, or the namespace is said to be lost.
+//! replaced by another one of the same pod. Where a sandbox has no process of its own, as CRI-O makes them, a pod has
+//! none between two containers: it keeps its namespace, and is waited for again, until the API server says that it
+//! has ended.
 
 pub mod kubepods;
 pub mod pod_cgroup;
@@ -58,8 +60,6 @@ pub struct NodePaths {
 pub enum Sighting {
     /// The pod with this UID is there, be it hidden.
     Found(String, Place),
-    /// The pod is nowhere any more.
-    Lost(String),
     /// Everything asked for before `Locator::mark` was looked for once.
     Marked,
 }
@@ -121,6 +121,8 @@ struct Search {
     kubepods: Option<Kubepods>,
     wanted: BTreeSet<String>,
     found: BTreeMap<String, Found>,
+    /// Wanted ones that were found before, and have no process now.
+    between: BTreeSet<String>,
     /// Wanted ones that run, and why they are not found; told already.
     hidden: BTreeMap<String, Hidden>,
     sightings: UnboundedSender<Sighting>,
@@ -140,6 +142,7 @@ impl Search {
             kubepods,
             wanted: BTreeSet::new(),
             found: BTreeMap::new(),
+            between: BTreeSet::new(),
             hidden: BTreeMap::new(),
             sightings,
             mark: false,
@@ -181,6 +184,7 @@ impl Search {
             }
             Order::Forget(uid) => {
                 self.wanted.remove(&uid);
+                self.between.remove(&uid);
                 self.hidden.remove(&uid);
                 self.found.remove(&uid);
                 self.unwatch(&uid);
@@ -223,6 +227,7 @@ impl Search {
 
     fn note(&mut self, uid: String, found: Found) {
         self.wanted.remove(&uid);
+        self.between.remove(&uid);
         self.hidden.remove(&uid);
         self.unwatch(&uid);
         let place = Place::Open { path: found.path.clone(), netns: found.netns.clone() };
@@ -233,13 +238,14 @@ impl Search {
     /// It is looked for again and again: the reason may go away.
     fn note_hidden(&mut self, uid: String, why: Hidden) {
         // A container that starts is in the node's namespace for a moment.
-        let may_change = why == Hidden::NoNamespace && self.pause < LAST_PAUSE;
+        let starts = self.pause < LAST_PAUSE || self.between.contains(&uid);
+        let may_change = why == Hidden::NoNamespace && starts;
         if !may_change && self.hidden.insert(uid.clone(), why) != Some(why) {
             self.tell(Sighting::Found(uid, Place::Hidden(why)));
         }
     }
 
-    /// Pods whose process has ended: found again by another one, or lost.
+    /// Pods whose process has ended: found again by another one, or waited for.
     fn look_after(&mut self) {
         self.looked_after = Instant::now();
         if let Some(kubepods) = &mut self.kubepods {
@@ -260,8 +266,8 @@ impl Search {
                     if let Some(kubepods) = &mut self.kubepods {
                         kubepods.want(&uid);
                     }
-                    self.wanted.insert(uid.clone());
-                    self.tell(Sighting::Lost(uid));
+                    self.between.insert(uid.clone());
+                    self.wanted.insert(uid);
                 }
             }
         }
@@ -291,8 +297,7 @@ fn next_pause(last: Duration, nobody_wanted: bool, since: Duration, took: Durati
 
 #[cfg(test)]
 mod tests {
-    use super::{FAR, FAR_PAUSE, FIRST_PAUSE, LAST_PAUSE, NEAR, NEAR_PAUSE, next_pause};
-    use std::time::Duration;
+    use super::*;
 
     const TOOK: Duration = Duration::from_millis(1);
 
@@ -316,6 +321,23 @@ mod tests {
     fn where_a_look_takes_long_most_of_the_time_is_pause() {
         let took = Duration::from_millis(30);
         assert!(longest(NEAR / 2, took) >= 5 * took);
+    }
+
+    #[test]
+    fn a_pod_that_has_no_process_any_more_is_waited_for_and_nobody_is_told_that_it_is_gone() {
+        let paths = NodePaths { proc: "/proc".into(), cgroups: "/sys/fs/cgroup".into() };
+        let (tell, mut told) = unbounded_channel();
+        let mut search = Search::new(&paths, None, tell);
+        let netns = Netns::open(std::path::Path::new("/proc/self/ns/net")).unwrap();
+        let uid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9".to_owned();
+        search.found.insert(uid.clone(), Found { path: "/proc/no/such/process".into(), netns });
+        search.look_after();
+        assert!(search.found.is_empty() && search.wanted.contains(&uid));
+        // The first process of its next container is in the node's namespace for a moment.
+        search.note_hidden(uid.clone(), Hidden::NoNamespace);
+        search.pause = FAR_PAUSE;
+        search.note_hidden(uid, Hidden::NoNamespace);
+        assert!(told.try_recv().is_err());
     }
 
     #[test]

@@ -27,6 +27,9 @@ const SIDECAR_CONTAINERS: [&str; 2] = ["istio-proxy", "linkerd-proxy"];
 /// Annotations by which the agents of other meshes say that they redirect a pod's connections.
 const AMBIENT_ANNOTATIONS: [&str; 2] = ["ambient.istio.io/redirection", "kmesh.net/redirection"];
 
+/// Annotation of the API server's copy of a static pod.
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
 /// Label of Istio's ambient mode.
 const DATAPLANE_MODE_LABEL: &str = "istio.io/dataplane-mode";
 
@@ -65,6 +68,11 @@ pub enum Skip {
     /// It is about to end and was not captured before.
     #[error("it is about to end")]
     TerminatingPod,
+    /// The kubelet made it from a file of the node: what the API server knows is its mirror, with a UID of its own.
+    #[error(
+        "it is a static pod, which the kubelet runs from a file of its node; a Deployment or DaemonSet can be captured"
+    )]
+    StaticPod,
     /// All of its containers have ended for good.
     #[error("it has ended")]
     FinishedPod,
@@ -83,6 +91,7 @@ impl Skip {
             Self::AmbientCaptured => "AmbientCaptured",
             Self::SystemNamespace => "SystemNamespace",
             Self::TerminatingPod => "TerminatingPod",
+            Self::StaticPod => "StaticPod",
             Self::FinishedPod => "FinishedPod",
             Self::SandboxedPod => "SandboxedPod",
         }
@@ -157,6 +166,8 @@ fn obstacle(
         Some(Skip::HostNetwork)
     } else if is_sandboxed(pod) {
         Some(Skip::SandboxedPod)
+    } else if pod.metadata.annotations.contains_key(MIRROR_ANNOTATION) {
+        Some(Skip::StaticPod)
     } else if system && of_namespace != Some(Wish::Enabled) {
         Some(Skip::SystemNamespace)
     } else if has_sidecar(pod) {
@@ -252,6 +263,7 @@ mod tests {
             pod.spec.runtime_class_name = Some("isolated".into());
             pod.spec.overhead = labels(&[("memory", "160Mi")]);
         };
+        let mirror = |pod: &mut Pod| pod.metadata.annotations = labels(&[(MIRROR_ANNOTATION, "0a1b")]);
         let sidecar = |pod: &mut Pod| pod.spec.containers.push(Container { name: "istio-proxy".into() });
         let native =
             |pod: &mut Pod| pod.spec.init_containers.push(Container { name: "linkerd-proxy".into() });
@@ -266,6 +278,7 @@ mod tests {
             (host as fn(&mut Pod), Skip::HostNetwork),
             (kata, Skip::SandboxedPod),
             (machine, Skip::SandboxedPod),
+            (mirror, Skip::StaticPod),
             (sidecar, Skip::SidecarPresent),
             (native, Skip::SidecarPresent),
             (injected, Skip::SidecarPresent),

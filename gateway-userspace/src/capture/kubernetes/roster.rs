@@ -80,11 +80,6 @@ impl Roster {
         self.entries.get(self.by_uid.get(uid)?).map(|entry| &entry.pod.place)
     }
 
-    /// A pod is nowhere any more.
-    pub fn lost(&mut self, uid: &str) -> Option<PodEvent> {
-        self.found(uid, Place::Unknown)
-    }
-
     fn entry(&self, pod: &Pod, namespace_labels: &BTreeMap<String, String>) -> Option<Entry> {
         let meta = &pod.metadata;
         let key = PodKey { namespace: meta.namespace.as_str().into(), name: Arc::from(meta.name.as_str()) };
@@ -230,9 +225,8 @@ mod tests {
         let (events, orders) = roster.compare(&pods([pod("2", "")]), &namespaces("enabled"));
         assert_eq!(words(&events), ["-web", "+web"]);
         assert_eq!(orders, [Order::Forget("1".into()), Order::Want("2".into())]);
-        assert_eq!(roster.lost("1"), None);
+        assert_eq!(roster.found("1", place()), None);
         assert_eq!(words(&[roster.found("2", place()).unwrap()]), ["+web at /run/netns/web"]);
-        assert_eq!(words(&[roster.lost("2").unwrap()]), ["+web"]);
     }
 
     #[test]
