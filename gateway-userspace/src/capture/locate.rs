@@ -121,8 +121,6 @@ struct Search {
     kubepods: Option<Kubepods>,
     wanted: BTreeSet<String>,
     found: BTreeMap<String, Found>,
-    /// Wanted ones that were found before, and have no process now.
-    between: BTreeSet<String>,
     /// Wanted ones that run, and why they are not found; told already.
     hidden: BTreeMap<String, Hidden>,
     sightings: UnboundedSender<Sighting>,
@@ -142,7 +140,6 @@ impl Search {
             kubepods,
             wanted: BTreeSet::new(),
             found: BTreeMap::new(),
-            between: BTreeSet::new(),
             hidden: BTreeMap::new(),
             sightings,
             mark: false,
@@ -184,7 +181,6 @@ impl Search {
             }
             Order::Forget(uid) => {
                 self.wanted.remove(&uid);
-                self.between.remove(&uid);
                 self.hidden.remove(&uid);
                 self.found.remove(&uid);
                 self.unwatch(&uid);
@@ -227,7 +223,6 @@ impl Search {
 
     fn note(&mut self, uid: String, found: Found) {
         self.wanted.remove(&uid);
-        self.between.remove(&uid);
         self.hidden.remove(&uid);
         self.unwatch(&uid);
         let place = Place::Open { path: found.path.clone(), netns: found.netns.clone() };
@@ -238,8 +233,7 @@ impl Search {
     /// It is looked for again and again: the reason may go away.
     fn note_hidden(&mut self, uid: String, why: Hidden) {
         // A container that starts is in the node's namespace for a moment.
-        let starts = self.pause < LAST_PAUSE || self.between.contains(&uid);
-        let may_change = why == Hidden::NoNamespace && starts;
+        let may_change = why == Hidden::NoNamespace && self.pause < LAST_PAUSE;
         if !may_change && self.hidden.insert(uid.clone(), why) != Some(why) {
             self.tell(Sighting::Found(uid, Place::Hidden(why)));
         }
@@ -266,7 +260,6 @@ impl Search {
                     if let Some(kubepods) = &mut self.kubepods {
                         kubepods.want(&uid);
                     }
-                    self.between.insert(uid.clone());
                     self.wanted.insert(uid);
                 }
             }
@@ -333,10 +326,6 @@ mod tests {
         search.found.insert(uid.clone(), Found { path: "/proc/no/such/process".into(), netns });
         search.look_after();
         assert!(search.found.is_empty() && search.wanted.contains(&uid));
-        // The first process of its next container is in the node's namespace for a moment.
-        search.note_hidden(uid.clone(), Hidden::NoNamespace);
-        search.pause = FAR_PAUSE;
-        search.note_hidden(uid, Hidden::NoNamespace);
         assert!(told.try_recv().is_err());
     }
 

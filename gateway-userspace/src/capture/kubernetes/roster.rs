@@ -68,9 +68,13 @@ impl Roster {
         self.replace(wanted)
     }
 
-    /// A pod was found. `None` when it is no longer waited for.
+    /// A pod was found. `None` when it is no longer waited for, and when all that is seen of one whose place is known is
+    /// a process elsewhere: one that starts a container is in the node's namespace for a moment.
     pub fn found(&mut self, uid: &str, place: Place) -> Option<PodEvent> {
         let entry = self.entries.get_mut(self.by_uid.get(uid)?)?;
+        if entry.pod.place.is_found() && !place.is_found() {
+            return None;
+        }
         entry.pod.place = place;
         Some(entry.event())
     }
@@ -204,6 +208,18 @@ mod tests {
         assert!(why.to_string().contains("add SYS_PTRACE"), "{why}");
         assert_eq!(crate::capture::pod_table::Refusal::from(why).reason(), "NotPermitted");
         assert_eq!(words(&[roster.found("1", place()).unwrap()]), ["+web at /run/netns/web"]);
+    }
+
+    #[test]
+    fn a_pod_whose_place_is_known_is_not_hidden_by_a_process_that_is_elsewhere() {
+        let mut roster = Roster::new(SelectionSettings::default());
+        let all = pods([pod("1", "")]);
+        roster.compare(&all, &namespaces("enabled"));
+        // Handed over by the runtime, before the locator sees the first process.
+        roster.found("1", place());
+        assert_eq!(roster.found("1", Place::Hidden(crate::capture::Hidden::NoNamespace)), None);
+        assert_eq!(roster.place("1"), Some(&place()));
+        assert_eq!(roster.compare(&all, &namespaces("enabled")), (vec![], vec![]));
     }
 
     #[test]
