@@ -15,6 +15,10 @@ use crate::wait::wait_for;
 /// Pods that are made at once.
 const BATCH: u32 = 50;
 
+/// Pods from which each worker of a new process has opened a connection: what each opens once is no leak. A pod is one
+/// worker's, and the next one of its node another's.
+const WARM_UP: u32 = 8;
+
 /// What a pod says of its first calls; times since its creation was asked for.
 #[derive(Debug, Deserialize)]
 struct First {
@@ -42,8 +46,7 @@ pub(super) fn come_and_go(play: &mut Play, count: u32) -> Result<()> {
     play.helm.install(&["cni.enabled=true"])?;
     play.cluster.rolled_out(NAMESPACE, "daemonset/weir", PATIENCE)?;
     wait_listed(play)?;
-    // What a new process opens once is no leak.
-    batches(play, 2, "warm-up", &url)?;
+    batches(play, WARM_UP, "warm-up", &url)?;
     let before = usages(play)?;
     let waited_for = batches(play, count - count / 2, "waited-for", &url)?;
     let passed = say(play, &waited_for);
