@@ -94,18 +94,20 @@ struct Parts {
     node: Option<Rc<Node>>,
 }
 
-/// The paths at which others find whoever serves. A process that is to be replaced keeps them until it is.
+/// The paths at which others find whoever serves, with that of the holder. A process that is to be replaced keeps them
+/// until it is.
 struct Doors {
     admin_socket: AdminSocket,
     handover: HandoverServer,
 }
 
 impl Doors {
-    fn open(bound: &Bound, ports: &Arc<Mutex<Ports>>, replaces: bool) -> anyhow::Result<Self> {
+    fn open(bound: &Bound, parts: &Parts, replaces: bool) -> anyhow::Result<Self> {
         let admin_socket = AdminSocket::bind(&bound.admin_socket, replaces)?;
         let next = handover::path_beside(&bound.admin_socket);
-        let handover = HandoverServer::start(&next, Arc::clone(ports), bound.drain.clone())
+        let handover = HandoverServer::start(&next, Arc::clone(&parts.ports), bound.drain.clone())
             .with_context(|| format!("cannot make the handover socket {}", next.display()))?;
+        parts.holder.take_place();
         Ok(Self { admin_socket, handover })
     }
 }
@@ -187,7 +189,7 @@ impl App {
         };
         // A next process that asks at once gets open ports.
         let doors = match predecessor {
-            None => Some(Doors::open(&bound, &parts.ports, false)?),
+            None => Some(Doors::open(&bound, &parts, false)?),
             Some(_) => None,
         };
         Ok(Self { parts, follow, predecessor, held, doors, admin_port, starting, drain, bound })
@@ -236,7 +238,7 @@ impl App {
             // Before a process that is replaced stops answering.
             let runtime = parts.node.as_ref().and_then(|node| node.answer_runtime(&parts, source.hands()));
             if let Some(predecessor) = predecessor {
-                handover = Some(answering.open(Doors::open(&bound, &parts.ports, true)?));
+                handover = Some(answering.open(Doors::open(&bound, &parts, true)?));
                 let pid = predecessor.pid();
                 predecessor
                     .done()

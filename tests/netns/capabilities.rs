@@ -7,6 +7,7 @@ use gateway_tests::namespaces::turn;
 use gateway_tests::stage::Stage;
 use gateway_tests::wait::wait_for;
 use gateway_tests::weir::{Weir, binary, bounded, chart_capabilities};
+use nix::sys::signal::Signal;
 
 use crate::gateway::{URL, stage};
 
@@ -48,10 +49,12 @@ fn each_capability_of_the_chart_is_needed_and_named_and_all_together_are_enough(
     let Some(mut stage) = stage("caps") else { return };
     stage.write("gateway.yaml", GATEWAY).unwrap();
 
-    let (_weir, said) = say(&mut stage, all(), |said| said.contains("gateway port open"));
+    let (mut weir, said) = say(&mut stage, all(), |said| said.contains("gateway port open"));
     stage.wait_answer(&[URL], "\"replica\"").unwrap();
     assert!(!said.contains("CAP_"), "{said}");
-    drop(_weir);
+    // In order, so that nobody holds its port for the next, which could not open it.
+    weir.signal(Signal::SIGTERM).unwrap();
+    assert_eq!(weir.wait(LONGEST).unwrap().code(), Some(0), "{}", weir.errors());
 
     for (capability, named) in [("SYS_ADMIN", "CAP_SYS_ADMIN"), ("NET_ADMIN", "CAP_NET_ADMIN")] {
         let (mut weir, _) = say(&mut stage, without(capability), |said| said.contains(named));

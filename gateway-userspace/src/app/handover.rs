@@ -185,7 +185,7 @@ fn serve(client: &OwnedFd, ports: &Mutex<Ports>, replaced: bool) -> io::Result<b
 }
 
 /// Before `listen` nobody can connect: no one else's process gets at our sockets.
-pub(super) fn only_for_us(path: &Path) -> io::Result<()> {
+fn only_for_us(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 

@@ -30,6 +30,7 @@ pub const HOLD_SECONDS: i64 = 5;
 /// Longest wait for a holder to take or give a message, seconds.
 const PATIENCE_SECONDS: i64 = 1;
 
+const HERE: &[u8] = b"here";
 const KEEP: &str = "keep ";
 const DROP: &str = "drop ";
 const BYE: &[u8] = b"bye";
@@ -59,7 +60,7 @@ impl Holder {
         Self::default()
     }
 
-    /// Starts `weir hold`.
+    /// Starts `weir hold`. Until [`Self::take_place`], whoever asks at `path` finds the holder of the process before.
     ///
     /// # Errors
     /// When there can be no further process.
@@ -67,11 +68,24 @@ impl Holder {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         setsockopt(&ours, SendTimeout, &TimeVal::seconds(PATIENCE_SECONDS))?;
+        setsockopt(&ours, ReceiveTimeout, &TimeVal::seconds(PATIENCE_SECONDS))?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("weir").arg("hold").arg(path);
         // A group of its own: the terminal's Ctrl-C is for the gateway, which tells it to end.
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         Ok(Self(Mutex::new(Some(Running { socket: ours, child: command.spawn()? }))))
+    }
+
+    /// This process serves: whoever asks after its death finds its holder, as a rule from the moment that this returns.
+    pub fn take_place(&self) {
+        self.with(|socket| {
+            send_message(socket, HERE, &[])?;
+            // One that gets no CPU now takes its place later.
+            if let Err(error) = receive_message(socket) {
+                tracing::debug!(%error, "the holder takes its time");
+            }
+            Ok(())
+        });
     }
 
     /// Keeps the sockets of a gateway port.
@@ -113,9 +127,13 @@ impl Holder {
     }
 
     fn tell(&self, text: &[u8], descriptors: &[RawFd]) {
+        self.with(|socket| send_message(socket, text, descriptors));
+    }
+
+    fn with(&self, speak: impl FnOnce(&OwnedFd) -> io::Result<()>) {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Running { socket, child }) = &mut *running else { return };
-        if let Err(error) = send_message(socket, text, descriptors) {
+        if let Err(error) = speak(socket) {
             tracing::warn!(%error, "the holder is given up: sockets end with this process");
             // What it holds must not outlive what it was told of.
             let _ = child.kill();

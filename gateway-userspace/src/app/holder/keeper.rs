@@ -6,15 +6,14 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::ReceiveTimeout;
-use nix::sys::socket::{Backlog, UnixAddr, bind, listen, setsockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::super::handover::{
-    DONE, END, SOCKETS_MAX, TAKEOVER, accept_client, inode, only_for_us, receive_message, send_message,
-    seqpacket,
+    DONE, END, SOCKETS_MAX, TAKEOVER, accept_client, inode, listen_in_place, receive_message, send_message,
 };
-use super::{BYE, DROP, HOLD_SECONDS, KEEP};
+use super::{BYE, DROP, HERE, HOLD_SECONDS, KEEP};
 
 /// Longest time from giving out the sockets to the next gateway's word that it serves, seconds.
 const DONE_WITHIN_SECONDS: i64 = 60;
@@ -32,18 +31,11 @@ pub fn run(gateway: &OwnedFd, path: &Path) -> io::Result<()> {
 }
 
 pub(super) fn hold(gateway: &OwnedFd, path: &Path, time: Duration) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let door = seqpacket()?;
-    bind(door.as_raw_fd(), &UnixAddr::new(path)?)?;
-    only_for_us(path)?;
-    // Who asks before the gateway's death is seen here waits a moment.
-    listen(&door, Backlog::new(4)?)?;
-    let own = inode(path);
-    if let Some(kept) = follow(gateway) {
-        give_out(&door, &kept, Instant::now() + time);
+    let mut door = None;
+    let kept = follow(gateway, path, &mut door)?;
+    let Some(Door { socket, own }) = door else { return Ok(()) };
+    if let Some(kept) = kept {
+        give_out(&socket, &kept, Instant::now() + time);
     }
     if own.is_some() && inode(path) == own {
         std::fs::remove_file(path)?;
@@ -51,17 +43,31 @@ pub(super) fn hold(gateway: &OwnedFd, path: &Path, time: Duration) -> io::Result
     Ok(())
 }
 
+/// Where the next gateway asks.
+struct Door {
+    socket: OwnedFd,
+    own: Option<u64>,
+}
+
 /// Does what the gateway says, to its end. What it leaves behind; nothing when it ended in order.
-fn follow(gateway: &OwnedFd) -> Option<Kept> {
+fn follow(gateway: &OwnedFd, path: &Path, door: &mut Option<Door>) -> io::Result<Option<Kept>> {
     let mut kept = Kept::new();
     loop {
         let (text, sockets) = match receive_message(gateway) {
-            Ok((text, _)) if text == BYE => return None,
-            Ok((text, _)) if text.is_empty() => return Some(kept),
+            Ok((text, _)) if text == BYE => return Ok(None),
+            Ok((text, _)) if text.is_empty() => return Ok(Some(kept)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return Some(kept),
+            Err(_) => return Ok(Some(kept)),
             Ok(message) => message,
         };
+        if text == HERE {
+            // Who asks before the gateway's death is seen here waits a moment.
+            let socket = listen_in_place(path)?;
+            *door = Some(Door { socket, own: inode(path) });
+            // A gateway that has died meanwhile does not hear it.
+            let _ = send_message(gateway, HERE, &[]);
+            continue;
+        }
         let text = String::from_utf8_lossy(&text).into_owned();
         if let Some(what) = text.strip_prefix(KEEP) {
             kept.entry(what.to_owned()).or_default().extend(sockets);

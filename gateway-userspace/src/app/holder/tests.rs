@@ -1,4 +1,5 @@
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -6,14 +7,21 @@ use super::*;
 
 /// A holder on a thread, as this process would have it in another one.
 struct World {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     ours: Option<OwnedFd>,
     thread: JoinHandle<io::Result<()>>,
 }
 
 impl World {
+    /// Of a gateway that serves.
     fn new(time: Duration) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let world = Self::starting(Arc::new(tempfile::tempdir().unwrap()), time);
+        send_message(world.ours.as_ref().unwrap(), HERE, &[]).unwrap();
+        world
+    }
+
+    /// Of one that does not serve yet.
+    fn starting(folder: Arc<tempfile::TempDir>, time: Duration) -> Self {
         let path = path_beside(&folder.path().join("admin.sock"));
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
@@ -68,6 +76,22 @@ fn who_connects_after_a_death_is_served_by_the_next_process() {
     held.done();
     world.thread.join().unwrap().unwrap();
     assert!(!path_beside(&world.folder.path().join("admin.sock")).exists());
+}
+
+#[test]
+fn a_next_process_that_dies_before_it_serves_takes_nobodys_place() {
+    let mut world = World::new(Duration::from_secs(30));
+    let ((port, at), (other, _)) = (listener(), listener());
+    world.tell(&format!("{KEEP}{GATEWAY}{at}"), &[&port]);
+    let mut next = World::starting(Arc::clone(&world.folder), Duration::from_secs(30));
+    next.tell(&format!("{KEEP}{POD}42"), &[&other]);
+    next.ours = None;
+    next.thread.join().unwrap().unwrap();
+    world.ours = None;
+    let mut held = world.ask();
+    assert!(held.ports.contains_key(&at) && held.pods.is_empty());
+    held.done();
+    world.thread.join().unwrap().unwrap();
 }
 
 #[test]
