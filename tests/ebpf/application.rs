@@ -128,55 +128,57 @@ fn twenty_thousand_connects_through_ten_whole_gateways_one_after_the_other_all_s
     eprintln!("{connects} connects across 10 takeovers of the whole gateway, 0 failed");
 }
 
-#[test]
-fn a_next_gateway_that_dies_before_it_serves_leaves_the_pods_with_the_one_that_works() {
-    let Some(_turn) = turn() else { return };
-    let node = Node::make("unborn", 1, &[]).unwrap();
+/// A node whose pod a gateway has captured; the gateway is dropped first.
+fn one_captured(name: &str) -> (Node, Site, Pins, Running) {
+    let node = Node::make(name, 1, &[]).unwrap();
     node.serve("10.77.0.1:8080", "hello").unwrap();
     let site = Site::new(options(&node));
-    let _pins = Pins(site.datapath.clone());
+    let pins = Pins(site.datapath.clone());
     site.write("service.yaml", &service("closed"));
     site.write("pods.yaml", &captured("pod", &node.pod(0).netns));
     let running = site.start();
-    let answers = || connect(node.pod(0), SERVICE).answers.contains_key("hello");
-    wait_for("the pod is captured", answers);
+    wait_for("the pod is captured", || answers(&node));
+    (node, site, pins, running)
+}
 
+fn answers(node: &Node) -> bool {
+    connect(node.pod(0), SERVICE).answers.contains_key("hello")
+}
+
+/// It goes on as if nobody had tried to replace it.
+fn goes_on(node: &Node, running: &Running) {
+    wait_for("the first serves the pod again", || answers(node));
+    let ready = admin_client::ask(&running.bound.admin_socket, Method::GET, "/readyz").unwrap();
+    assert_eq!(ready.status, 200, "it does not drain, and is found");
+}
+
+#[test]
+fn a_next_gateway_that_dies_before_it_serves_leaves_the_pods_with_the_one_that_works() {
+    let Some(_turn) = turn() else { return };
+    let (node, site, _pins, running) = one_captured("unborn");
     let next = Datapath::open(&DatapathOptions { takeover: true, ..site.datapath.clone() }).unwrap();
     // It has captured nothing, and has other Services.
     next.sync(&KernelTables::default()).unwrap();
     assert_eq!(next.retain_pods(&[]).unwrap(), 1);
     drop(next);
-    wait_for("the first serves the pod again", answers);
-    let ready = admin_client::ask(&running.bound.admin_socket, Method::GET, "/readyz").unwrap();
-    assert_eq!(ready.status, 200, "it does not drain");
+    goes_on(&node, &running);
     running.drain().unwrap();
 }
 
 #[test]
 fn a_next_gateway_that_is_asked_to_end_before_it_serves_leaves_everything_to_the_one_that_works() {
     let Some(_turn) = turn() else { return };
-    let node = Node::make("undone", 1, &[]).unwrap();
-    node.serve("10.77.0.1:8080", "hello").unwrap();
-    let site = Site::new(options(&node));
-    let _pins = Pins(site.datapath.clone());
-    site.write("service.yaml", &service("closed"));
-    site.write("pods.yaml", &captured("pod", &node.pod(0).netns));
-    let running = site.start();
-    let answers = || connect(node.pod(0), SERVICE).answers.contains_key("hello");
-    wait_for("the pod is captured", answers);
-
+    let (node, site, _pins, running) = one_captured("undone");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let next = App::start(Settings { takeover: true, ..site.settings() }).await.unwrap();
         next.bound().drain.start(Cause::Asked);
         next.serve().await.unwrap();
     });
-    wait_for("the first serves the pod again", answers);
-    let ready = admin_client::ask(&running.bound.admin_socket, Method::GET, "/readyz").unwrap();
-    assert_eq!(ready.status, 200, "it does not drain, and is found");
+    goes_on(&node, &running);
     let next = site.take_over();
     running.join().unwrap();
-    assert!(answers());
+    assert!(answers(&node));
     next.drain().unwrap();
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::netns::{Netns, NetnsError, NetnsId, PodAddresses, PodSockets};
 use super::pod_table::{CapturedPod, Ports, Refusal, State};
-use super::{Place, Pod, PodEvent, PodKey, PodSource, pod_table::PodTable};
+use super::{Pod, PodEvent, PodKey, PodSource, pod_table::PodTable};
 use crate::telemetry::record::PodId;
 
 /// The rest of the gateway, as enrolment needs it.
@@ -176,11 +176,7 @@ impl<G: Gateway> Enrolment<G> {
         let key = pod.key.clone();
         let moved = self.pods.get(&key).is_some_and(|e| e.pod.place.differs(&pod.place));
         if moved {
-            let lost = pod.place == Place::Unknown;
-            self.remove(
-                &key,
-                if lost { "its namespace is gone" } else { "its namespace is another one now" },
-            );
+            self.remove(&key, "its namespace is another one now");
         }
         match self.pods.get_mut(&key) {
             Some(entry) => {

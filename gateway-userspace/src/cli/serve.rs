@@ -69,7 +69,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     connection_requests_max: Option<u64>,
     /// Memory that it may use, in bytes or as 512Mi or 2Gi; requests are refused before it is reached
-    /// [default: that of its cgroup]
+    /// [default, and the most: that of its cgroup]
     #[arg(long, value_name = "SIZE", env = "WEIR_MEMORY_MAX", value_parser = size)]
     memory_max: Option<u64>,
     /// While everything a worker has to do waits longer than this for its turn, requests are refused

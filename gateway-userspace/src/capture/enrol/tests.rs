@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 
 use super::*;
+use crate::capture::Place;
 
 /// Refuses everything, and must never be asked: no pod of these tests can be captured.
 struct Unreachable;
