@@ -41,7 +41,7 @@ use self::lease::Replica;
 use self::meters::{ControllerPages, Meters};
 use self::write::Writer;
 use crate::admin::server::{self, Access};
-use crate::control::provider::kubernetes::client::{self, ClientError};
+use crate::control::provider::kubernetes::client::{self, Agent, ClientError};
 use crate::control::provider::kubernetes::{Kubernetes, Settings as FollowSettings, StartError};
 use crate::limits::{ControllerLimits, Limits};
 use crate::readiness::Readiness;
@@ -98,7 +98,7 @@ pub struct Settings {
 /// When it cannot begin, or knows nothing new any more. An API server that is out of reach is waited for.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), ControllerError> {
     let config = client::config(settings.kubeconfig.as_deref()).await?;
-    let client = client::client(&config)?;
+    let client = client::client(&config, Agent::Controller)?;
     let meters = Arc::new(Meters::default());
     let readiness = Readiness::default();
     let mut unheard = Some(readiness.block("the API server"));

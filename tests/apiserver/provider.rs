@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn follow(cluster: &Cluster) -> (kube::Client, Kubernetes) {
     let config = client::config(Some(cluster.kubeconfig())).await.expect("a kubeconfig");
-    let api = client::client(&config).expect("a client");
+    let api = client::client(&config, client::Agent::Follows).expect("a client");
     let limits = ApiLimits::default();
     let settings = Settings { node_name: "nobody".to_owned(), state_dir: None, limits };
     let mut kubernetes = Kubernetes::start(config, settings).expect("it follows");

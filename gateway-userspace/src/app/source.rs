@@ -69,7 +69,7 @@ impl Provided {
 
     async fn of_node(node: &NodeSettings, settings: &Settings) -> anyhow::Result<Self> {
         let config = client::config(node.kubeconfig.as_deref()).await?;
-        let client = client::client(&config)?;
+        let client = client::client(&config, client::Agent::Node)?;
         let follow = kubernetes::Settings {
             node_name: node.node_name.clone(),
             state_dir: Some(node.state_dir.clone()),

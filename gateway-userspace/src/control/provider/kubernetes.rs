@@ -34,7 +34,7 @@ use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use self::client::ClientError;
+use self::client::{Agent, ClientError};
 use self::discover::Discoverer;
 use self::follow::{Common, Follower, Served};
 use self::freshness::Freshness;
@@ -99,7 +99,7 @@ impl Kubernetes {
                 Err(error) => return drop(started.send(Err(StartError::Thread(error)))),
             };
             LocalSet::new().block_on(&runtime, async move {
-                match client::client(&config) {
+                match client::client(&config, Agent::Follows) {
                     Ok(client) => {
                         // Nobody is there to hear it when the caller is gone.
                         let _ = started.send(Ok(()));

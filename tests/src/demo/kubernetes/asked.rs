@@ -19,7 +19,7 @@ pub(super) struct Asked {
     pub(super) lists: u64,
     /// Watches that began.
     pub(super) watches: u64,
-    /// What was listed or watched, each once.
+    /// What was listed or watched, each once: with whom it is for and what is selected.
     pub(super) things: BTreeSet<String>,
 }
 
@@ -57,8 +57,17 @@ impl AuditLog {
             }
             let (resource, namespace, name) =
                 (word(&about["resource"]), word(&about["namespace"]), word(&about["name"]));
-            asked.things.insert(format!("{resource}/{namespace}/{name}"));
+            let (agent, uri) = (word(&event["userAgent"]), word(&event["requestURI"]));
+            asked.things.insert(format!("{agent} {resource}/{namespace}/{name} {}", selected(&uri)));
         }
         all
     }
+}
+
+/// The selectors of a request.
+fn selected(uri: &str) -> String {
+    let query = uri.split_once('?').map_or("", |(_, query)| query);
+    let mut selectors: Vec<&str> = query.split('&').filter(|pair| pair.contains("Selector=")).collect();
+    selectors.sort_unstable();
+    selectors.join(" ")
 }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -36,6 +38,27 @@ pub enum ClientError {
     ServerName(String),
 }
 
+/// What a client is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agent {
+    /// Follows the desired state, for a node or for the controller.
+    Follows,
+    /// A node writes its report and the conditions of its pods.
+    Node,
+    /// The controller writes what became of each object, and follows what it wrote.
+    Controller,
+}
+
+impl Agent {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Follows => concat!("weir/", env!("CARGO_PKG_VERSION"), " (follows)"),
+            Self::Node => concat!("weir/", env!("CARGO_PKG_VERSION"), " (node)"),
+            Self::Controller => concat!("weir/", env!("CARGO_PKG_VERSION"), " (controller)"),
+        }
+    }
+}
+
 /// Silence of the connection after which the server is asked whether it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// How long it may take to answer that.
@@ -59,11 +82,12 @@ pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, ClientError> {
     Config::from_custom_kubeconfig(content, &options).await.map_err(unusable)
 }
 
-/// Makes a client. It belongs to the runtime that this is called in.
+/// Makes a client. It belongs to the runtime that this is called in. The API server's audit log and metrics
+/// tell by its user agent what it is there for: `weir/0.1.0 (follows)`.
 ///
 /// # Errors
 /// When the credentials cannot be used.
-pub fn client(config: &Config) -> Result<Client, ClientError> {
+pub fn client(config: &Config, agent: Agent) -> Result<Client, ClientError> {
     // A second call finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let unusable = |error| ClientError::Credentials(Box::new(error));
@@ -88,9 +112,11 @@ pub fn client(config: &Config) -> Result<Client, ClientError> {
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .build(https.enable_all_versions().wrap_connector(tcp));
     let boxed = MapErrLayer::new(BoxError::from);
+    let mut named = config.clone();
+    named.headers.push((USER_AGENT, HeaderValue::from_static(agent.name())));
     let builder = ClientBuilder::new(http, config.default_namespace.clone())
         .with_layer(&boxed)
-        .with_layer(&config.extra_headers_layer().map_err(unusable)?);
+        .with_layer(&named.extra_headers_layer().map_err(unusable)?);
     let base = config.base_uri_layer();
     Ok(match config.auth_layer().map_err(unusable)? {
         Some(auth) => builder.with_layer(&auth).with_layer(&base).build(),

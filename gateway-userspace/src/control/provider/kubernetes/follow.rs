@@ -49,7 +49,7 @@ pub(super) struct Common {
     pub(super) watch_silence: Duration,
     /// Asks discovery to look again.
     pub(super) look_again: Rc<Notify>,
-    /// Told when the API server answers.
+    /// Told when the API server answers, and does more than start.
     pub(super) answered: Rc<Notify>,
     /// When it did so last.
     pub(super) last_answer: Rc<Cell<Option<Instant>>>,
@@ -167,9 +167,19 @@ impl Follower {
             Err(error) => return End::Broken(error.to_string()),
         };
         let response = answer(&self.common.client, request).await;
-        if !matches!(response, Err(End::Broken(_))) {
+        // A server that starts refuses all there is at first (403, 429, 503): whoever finds that out asks once
+        // more before the others do.
+        let is_ready = match &response {
+            Ok(_) => true,
+            Err(End::Refused(_)) => !self.broken,
+            Err(_) => false,
+        };
+        if is_ready {
             self.common.last_answer.set(Some(Instant::now()));
             self.common.answered.notify_waiters();
+        }
+        if self.broken && matches!(response, Err(End::Refused(_))) {
+            self.progress.reached();
         }
         let response = match response {
             Ok(response) => response,

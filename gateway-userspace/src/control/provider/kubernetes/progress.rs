@@ -149,6 +149,11 @@ impl Progress {
         }
     }
 
+    /// The server answers after it could not be reached: how often it was tried meanwhile is no reason to wait longer.
+    pub(super) fn reached(&mut self) {
+        self.failures = 0;
+    }
+
     /// Something that was said could not be read: all has to be told again.
     pub(super) fn distrust(&mut self) {
         self.stage = Stage::List { next: None };
@@ -308,6 +313,16 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
         progress.listed("1");
         assert_eq!(progress.ended(&broken(), &PACE, 1.0).as_secs(), 1);
+    }
+
+    #[test]
+    fn a_server_that_answers_again_is_asked_again_soon_however_long_it_was_away() {
+        let mut progress = Progress::resume("3".to_owned());
+        for _ in 0..20 {
+            progress.ended(&broken(), &PACE, 1.0);
+        }
+        progress.reached();
+        assert_eq!(progress.ended(&refused(503), &PACE, 1.0), PACE.reconnect);
     }
 
     #[test]

@@ -177,6 +177,31 @@ async fn a_broken_connection_is_resumed_where_it_broke_and_nothing_is_listed_aga
 }
 
 #[tokio::test]
+async fn a_server_that_starts_is_asked_by_one_until_it_is_ready() {
+    const KINDS: [&str; 3] = ["/services?", "/endpointslices?", "/namespaces?"];
+    let server = Server::start();
+    server.put("services", service("web", 80));
+    // So long that nobody who waits for another tries by himself meanwhile.
+    let limits = ApiLimits { retry_max: Duration::from_secs(60), ..limits() };
+    let mut kubernetes = start_with(&server, limits, None);
+    first(&mut kubernetes).await;
+    server.state().down = true;
+    server.cut();
+    let tried = |kind: &str| server.state().unanswered.iter().filter(|uri| uri.contains(kind)).count();
+    eventually("each was tried after it was cut", || KINDS.iter().all(|kind| tried(kind) >= 1)).await;
+
+    server.put("services", service("meanwhile", 80));
+    {
+        let mut state = server.state();
+        state.starts = 2;
+        state.down = false;
+    }
+    until(&mut kubernetes.desired, "what happened meanwhile", |d| has_service(d, "meanwhile")).await;
+    eventually("all is followed again", || kubernetes.freshness.age() == Some(Duration::ZERO)).await;
+    assert_eq!(server.state().too_early, ["services"]);
+}
+
+#[tokio::test]
 async fn a_version_that_is_too_old_leads_to_a_list_that_also_tells_what_is_gone() {
     let server = Server::start();
     server.put("services", service("web", 80));

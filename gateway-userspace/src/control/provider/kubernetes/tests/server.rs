@@ -31,8 +31,14 @@ pub(super) struct State {
     pub(super) requests: Vec<String>,
     /// It cannot tell a list as a stream.
     pub(super) only_pages: bool,
-    /// Connections are closed at once.
+    /// Connections break at the next request.
     pub(super) down: bool,
+    /// What was asked meanwhile.
+    pub(super) unanswered: Vec<String>,
+    /// It has just started: everything is refused until it was asked for Services so many times.
+    pub(super) starts: u32,
+    /// What was refused for that.
+    pub(super) too_early: Vec<String>,
     /// By plural name: status and reason.
     pub(super) refused: BTreeMap<String, (u16, String)>,
     /// Watches from before this version get 410.
@@ -68,15 +74,16 @@ impl Server {
                 sender.send(listener.local_addr().unwrap()).unwrap();
                 loop {
                     let (socket, _) = listener.accept().await.unwrap();
-                    if shared.lock().unwrap().down {
-                        continue;
-                    }
                     let state = Arc::clone(&shared);
                     tokio::spawn(async move {
                         let service = hyper::service::service_fn(move |request| {
                             let mut state = state.lock().unwrap();
-                            // A connection that was there before breaks at the next request.
-                            let answer = if state.down { None } else { Some(state.answer(&request)) };
+                            let answer = if state.down {
+                                state.unanswered.push(request.uri().to_string());
+                                None
+                            } else {
+                                Some(state.answer(&request))
+                            };
                             async move { answer.ok_or("down") }
                         });
                         // A client that goes away is no failure of the test.
@@ -182,6 +189,13 @@ impl State {
             return json_answer(200, &json!({"kind": "APIResourceList", "resources": names}));
         }
         let plural = path.rsplit('/').next().unwrap().to_owned();
+        if self.starts > 0 && plural == "services" {
+            self.starts -= 1;
+        }
+        if self.starts > 0 {
+            self.too_early.push(plural);
+            return status(503, "ServiceUnavailable");
+        }
         if let Some((code, reason)) = self.refused.get(&plural) {
             return status(*code, reason);
         }
