@@ -82,14 +82,11 @@ pub const DELAY_MEASURES_MIN: u32 = 3;
 /// Time after which no more measurements are waited for.
 pub const DELAY_WINDOW: Duration = Duration::from_millis(250);
 
-/// Requests of one pod or address that may come at once under overload, as seconds of its quota.
-pub const QUOTA_BURST_SECONDS: f32 = 0.02;
-
-/// How long a request that is refused for overload waits for its answer while few do. It is up to half less by
-/// chance.
+/// How long a request waits for others to end before it is refused for overload, while few do. It is up to half less
+/// by chance.
 pub const REFUSAL_HELD_BACK_MIN: Duration = Duration::from_millis(500);
 
-/// How long it waits when very many do.
+/// How long it waits while very many do.
 pub const REFUSAL_HELD_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// How long the runtime's plugin waits for a pod to be captured before the pod starts without.
@@ -107,7 +104,7 @@ pub const CNI_ASKS_MAX: usize = 256;
 /// Longest input of the runtime's plugin, and longest list of plugins, bytes.
 pub const CNI_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Requests of a worker that wait to be refused. More are refused at once.
+/// Requests of a worker that wait for others to end. More are refused at once.
 pub const REFUSALS_HELD_BACK_MAX: usize = 16 * 1024;
 
 /// Idle connections that are given up per measurement while memory is short.
@@ -225,7 +222,7 @@ pub struct Limits {
     /// Of the descriptors and connections that there may be, percent that one pod or address can have.
     pub holder_percent: usize,
     /// Longest that what a worker has to do may wait for its turn, as time that the worker is busy with
-    /// other requests; while all of it waits longer, requests are refused.
+    /// other requests; while all of it waits longer, requests wait for others to end, or are refused.
     pub queue_delay_max: Duration,
     /// Memory of the process, bytes. `None`: that of its cgroup.
     pub memory_bytes_max: Option<u64>,

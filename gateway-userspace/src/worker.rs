@@ -22,7 +22,7 @@ use crate::limits::{Limits, POOL_SWEEP_INTERVAL};
 use crate::memory;
 use crate::proxy::http::headers::forwarded::TrustedProxies;
 use crate::proxy::listener::accept::Listening;
-use crate::proxy::shedding::{MemoryUse, measure};
+use crate::proxy::shedding::{MemoryUse, call, measure};
 use crate::proxy::shutdown::Shutdown;
 use crate::proxy::{Ingress, OriginalDestinations, Pod, Proxy, Shared, SocketFactory};
 use crate::snapshot::listener::Listener;
@@ -188,6 +188,7 @@ impl Worker {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<WorkerCommand>) {
         tokio::task::spawn_local(sweep(Rc::clone(&self.proxy)));
         tokio::task::spawn_local(measure(Rc::clone(&self.proxy)));
+        tokio::task::spawn_local(call(Rc::clone(&self.proxy)));
         while let Some(command) = commands.recv().await {
             match command {
                 WorkerCommand::AddPod(listener) => self.add_pod(listener),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::holders::{Held, Holder, InUse};
 use super::overload::{AtLimit, Pressure, at_limit};
+use super::shedding::TakenOn;
 use super::{Ingress, Proxy};
 use crate::reason::Reason;
 
@@ -57,12 +58,12 @@ impl Admission {
         Rc::clone(&self.held)
     }
 
-    /// Takes on a request of the connection.
+    /// Takes on a request of the connection, once there is room for it.
     ///
     /// # Errors
-    /// `Overload` when there are more than can be served, and its pod or address has had its part.
-    pub fn take_on(&self) -> Result<(), Reason> {
-        if self.proxy.shedding.admits(self.held.demand()) { Ok(()) } else { Err(Reason::Overload) }
+    /// `Overload` when there are more than can be served, and none ended for which its pod or address was next.
+    pub async fn take_on(&self) -> Result<TakenOn, Reason> {
+        self.proxy.shedding.take_on(self.held.waiting()).await
     }
 
     /// One more request on the connection was given up at once, or made us give it up. False when its pod or

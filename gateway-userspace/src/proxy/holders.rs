@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
 use super::Ingress;
-use super::shedding::Demand;
+use super::shedding::Waiting;
 use crate::telemetry::record::PodId;
 
 /// Connections of a holder that are looked at for one that is idle.
@@ -53,7 +53,7 @@ pub struct Held {
     /// Requests, relays and tunnels on it.
     busy: Cell<u32>,
     task: OnceCell<AbortHandle>,
-    demand: Rc<Demand>,
+    waiting: Rc<Waiting>,
 }
 
 impl Held {
@@ -62,9 +62,9 @@ impl Held {
         self.holder
     }
 
-    /// What its holder asks for.
-    pub fn demand(&self) -> &Demand {
-        &self.demand
+    /// What waits of its holder.
+    pub const fn waiting(&self) -> &Rc<Waiting> {
+        &self.waiting
     }
 
     /// Tells which task serves it.
@@ -101,7 +101,7 @@ impl Drop for InUse {
 #[derive(Debug, Default)]
 struct Share {
     connections: SmallVec<[Rc<Held>; 2]>,
-    demand: Rc<Demand>,
+    waiting: Rc<Waiting>,
 }
 
 /// All connections of a worker, by who opened them.
@@ -135,9 +135,9 @@ impl Holders {
     /// One more.
     pub fn insert(&self, holder: Holder) -> Rc<Held> {
         let mut shares = self.shares.borrow_mut();
-        let Share { connections: all, demand } = shares.entry(holder).or_default();
-        let (place, demand) = (Cell::new(all.len()), Rc::clone(demand));
-        let held = Rc::new(Held { holder, place, busy: Cell::new(0), task: OnceCell::new(), demand });
+        let Share { connections: all, waiting } = shares.entry(holder).or_default();
+        let (place, waiting) = (Cell::new(all.len()), Rc::clone(waiting));
+        let held = Rc::new(Held { holder, place, busy: Cell::new(0), task: OnceCell::new(), waiting });
         all.push(Rc::clone(&held));
         if self.largest.get().is_none_or(|(_, most)| all.len() >= most) {
             self.largest.set(Some((holder, all.len())));
@@ -160,11 +160,6 @@ impl Holders {
         if self.largest.get().is_some_and(|(who, _)| who == held.holder) {
             self.largest.set((left > 0).then_some((held.holder, left)));
         }
-    }
-
-    /// Shows what each holder asks for.
-    pub fn for_each_demand(&self, look: impl FnMut(&Demand)) {
-        self.shares.borrow().values().map(|share| &*share.demand).for_each(look);
     }
 
     /// Ends an idle connection of this holder. False when there is none among those looked at.

@@ -1,5 +1,6 @@
 //! Pure: who gives way when there is no room for more, and how much is too much.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::limits::{REFUSAL_HELD_BACK_MAX as HELD_BACK_MAX, REFUSAL_HELD_BACK_MIN as HELD_BACK_MIN};
@@ -46,15 +47,69 @@ impl Pressure {
 
 /// What requests are held to, while there are more than can be served.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quota {
-    /// Requests per second that each pod or address may have. Who asks for less notices nothing.
-    pub rate: f32,
-    /// Of all that is asked for, the share that can be served: 0 to 1.
-    pub share: f32,
+pub struct Limit {
+    /// Requests that may be in flight at once, of those that were taken on lately.
+    pub in_flight: f32,
     /// Requests per second that the worker can serve, as far as is known.
     pub capacity: f32,
-    /// By so much more is tried after the next window that was not too much.
+    /// By so much more is tried after the next window in which the worker rests.
     pub raise: f32,
+}
+
+impl Limit {
+    /// Whether there is room beside so many.
+    pub fn has_room(self, in_flight: u32) -> bool {
+        (in_flight as f32) < self.in_flight
+    }
+}
+
+/// Measurements for which a request counts as in flight. One that takes longer waits for others most of the time,
+/// and keeps nobody from a worker's time: streams that last are not to be what fills a limit.
+pub const COUNTED_FOR: usize = 16;
+
+/// Requests in flight that were taken on within the last measurements.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    now: Cell<u32>,
+    /// By measurement, in a ring.
+    begun: [Cell<u32>; COUNTED_FOR],
+    all: Cell<u32>,
+}
+
+impl InFlight {
+    /// So many.
+    pub fn count(&self) -> u32 {
+        self.all.get()
+    }
+
+    /// One more; gives when it began, for `end`.
+    pub fn begin(&self) -> u32 {
+        let now = self.now.get();
+        let begun = self.of(now);
+        begun.set(begun.get() + 1);
+        self.all.set(self.all.get() + 1);
+        now
+    }
+
+    /// One less, if it counts still.
+    pub fn end(&self, begun: u32) {
+        if (self.now.get().wrapping_sub(begun) as usize) < COUNTED_FOR {
+            let count = self.of(begun);
+            count.set(count.get() - 1);
+            self.all.set(self.all.get() - 1);
+        }
+    }
+
+    /// The next measurement begins: what began longest ago counts no longer.
+    pub fn advance(&self) {
+        let now = self.now.get().wrapping_add(1);
+        self.now.set(now);
+        self.all.set(self.all.get() - self.of(now).take());
+    }
+
+    const fn of(&self, measurement: u32) -> &Cell<u32> {
+        &self.begun[measurement as usize % COUNTED_FOR]
+    }
 }
 
 /// One measurement of how long what is ready to run waits for its turn.
@@ -84,26 +139,25 @@ pub struct Window {
     pub length: Duration,
     /// Whatever was ready to run has waited so long at least.
     pub delay: Duration,
-    /// The worker had nothing to do for a moment, now and again.
+    /// The worker had nothing to do for a moment: with more in flight it would have served more.
     pub has_rested: bool,
     /// Memory at its end.
     pub pressure: Pressure,
-    /// Requests that were taken on.
-    pub admitted: u32,
+    /// Requests in flight at its end, of those that were taken on lately.
+    pub in_flight: u32,
     /// Requests that were taken on, then or before, and have ended.
     pub ended: u32,
-    /// Requests that were not.
+    /// Requests that were refused.
     pub refused: u32,
-    /// Requests that wait at its end, to be refused or taken on after all.
+    /// Requests that wait at its end for others to end.
     pub held_back: usize,
 }
 
 impl Window {
-    /// Whether it was too much. Once requests are refused, the queue is kept far shorter than the one that
-    /// began it: whoever is served is served in time, and it takes no more refusals than a long queue does.
-    pub fn is_over(&self, current: Option<Quota>, delay_max: Duration) -> bool {
-        let most = if current.is_some() { delay_max / QUEUE_DIVISOR } else { delay_max };
-        self.delay > most || self.pressure >= Pressure::Cut
+    /// Whether it was too much. Once requests are held back, the queue is kept far shorter than the one that
+    /// began it: whoever is served is served in time, and it takes no more of holding back than a long queue does.
+    pub fn is_over(&self, current: Option<Limit>, delay_max: Duration) -> bool {
+        self.delay > longest(current, delay_max) || self.pressure >= Pressure::Cut
     }
 
     fn seconds(&self) -> f32 {
@@ -111,78 +165,57 @@ impl Window {
     }
 }
 
-/// While requests are refused, the queue is to be this many times shorter than the longest one without.
+/// While requests are held back, the queue is to be this many times shorter than the longest one without.
 const QUEUE_DIVISOR: u32 = 10;
 
-/// Of what was taken on in a window that was too much, as much is taken on in the next.
-const CUT: f32 = 0.95;
+fn longest(current: Option<Limit>, delay_max: Duration) -> Duration {
+    if current.is_some() { delay_max / QUEUE_DIVISOR } else { delay_max }
+}
 
-/// By so much more is tried after a window that was not too much. It doubles while the worker rests.
+/// The least that a window leaves of what was in flight when nothing was held back: most of it is a queue.
+const FIRST_CUT_MOST: f32 = 0.02;
+
+/// The least that a later window leaves: a moment's trouble does not undo what was learnt.
+const CUT_MOST: f32 = 0.8;
+
+/// The most that one leaves that was too much.
+const CUT_LEAST: f32 = 0.95;
+
+/// By so much more is tried after a window in which the worker rested. It doubles while it does.
 const RAISE: f32 = 0.03;
 
 /// The most it becomes.
 const RAISE_MAX: f32 = 0.25;
 
-/// A short queue shows that hardly too much was taken on: of what could be served before, so much stays.
-const CUT_MOST: f32 = 0.8;
+/// What is known of the capacity fades by so much with each window that had less, percent of it left.
+const FADES: f32 = 0.95;
 
 /// Refusals, of what can be served.
 const REFUSALS: f32 = 0.05;
 
-/// The quota after a window; `None` is no limit. `asked` has the requests of each pod or address in it.
-/// What ended while the worker was late is its capacity; of streams that last, few end that began.
-pub fn next_quota(
-    current: Option<Quota>,
-    window: &Window,
-    delay_max: Duration,
-    asked: &[u32],
-) -> Option<Quota> {
+/// The limit after a window; `None` is none. A queue is as long as what is in flight: where it is too long, less of
+/// it is let in, and where the worker rests while requests wait, more.
+pub fn next_limit(current: Option<Limit>, window: &Window, delay_max: Duration) -> Option<Limit> {
     if window.pressure == Pressure::Stop {
-        return Some(Quota { rate: 0.0, share: 0.0, capacity: 0.0, raise: RAISE });
+        return Some(Limit { in_flight: 0.0, capacity: 0.0, raise: RAISE });
     }
+    let known = current.map_or(0.0, |limit| limit.capacity * FADES);
+    let capacity = (window.ended as f32 / window.seconds()).max(known).max(1.0);
     if window.is_over(current, delay_max) {
-        let total: f32 = asked.iter().map(|n| *n as f32).sum();
-        let ended = window.ended.max(window.admitted / 2) as f32 * CUT;
-        let kept = current.filter(|_| window.delay <= delay_max && window.pressure < Pressure::Cut);
-        let target = ended.max(kept.map_or(0.0, |quota| quota.capacity * CUT_MOST * window.seconds()));
-        let share = if total > 0.0 { (target / total).min(1.0) } else { 1.0 };
-        let (rate, capacity) = (level(asked, target) / window.seconds(), target / window.seconds());
-        return Some(Quota { rate, share, capacity, raise: RAISE });
+        let least = if current.is_some() { CUT_MOST } else { FIRST_CUT_MOST };
+        let aim = delay_max / QUEUE_DIVISOR;
+        let left = aim.as_secs_f32() / window.delay.max(Duration::from_micros(1)).as_secs_f32();
+        let now = current.map_or(window.in_flight as f32, |limit| limit.in_flight);
+        let in_flight = (now * left.clamp(least, CUT_LEAST)).max(1.0);
+        return Some(Limit { in_flight, capacity, raise: RAISE });
     }
     let current = current.filter(|_| window.refused > 0 || window.held_back > 0)?;
-    let raise = if window.has_rested { current.raise } else { RAISE };
-    let more = 1.0 + raise;
-    // A quota that nobody has met says nothing about what more there is.
-    let raised = current.rate.max(1.0) * if window.refused > 0 { more } else { 1.0 };
-    // One that did not rest serves what it can. If more came, it would serve less: what it works with would
-    // no longer fit its caches.
-    let served = window.ended as f32 / window.seconds();
-    let full = served.max(current.capacity * CUT_MOST) * more * window.seconds();
-    // One request more for each: what is hardly anything grows, too.
-    let most = level(asked, full + asked.len() as f32) / window.seconds();
-    let most = if window.has_rested { raised } else { most };
-    Some(Quota {
-        rate: raised.min(most).max(1.0),
-        share: (current.share.max(0.01) * more).min(1.0),
-        // A moment's trouble is not to hide what it was.
-        capacity: served
-            .max(if window.has_rested { current.capacity } else { current.capacity * CUT })
-            .max(1.0),
-        raise: (raise * 2.0).min(RAISE_MAX),
-    })
-}
-
-/// Of the requests that were held back, those that are taken on after all: while nobody is refused and the
-/// worker rests, a few more from window to window, and no more than it could have served beside the others, but one.
-pub fn taken_on_late(quota: Option<Quota>, window: &Window) -> usize {
-    match quota {
-        None => window.held_back,
-        Some(quota) if quota.rate == 0.0 || window.refused > 0 || !window.has_rested => 0,
-        Some(quota) => {
-            let spare = (quota.capacity * window.seconds() - window.admitted as f32).max(1.0);
-            (window.held_back as f32 * quota.raise).min(spare).ceil() as usize
-        }
+    let now = current.in_flight.max(1.0);
+    if !window.has_rested {
+        return Some(Limit { in_flight: now, capacity, raise: RAISE });
     }
+    let raise = (current.raise * 2.0).min(RAISE_MAX);
+    Some(Limit { in_flight: now + (now * current.raise).max(1.0), capacity, raise })
 }
 
 /// How long a refusal waits when so many wait already. A refusal costs as much as half a request, and whoever
@@ -190,21 +223,6 @@ pub fn taken_on_late(quota: Option<Quota>, window: &Window) -> usize {
 pub fn held_back_for(held_back: usize, capacity: f32) -> Duration {
     let seconds = held_back as f32 / (capacity * REFUSALS).max(1.0);
     Duration::from_secs_f32(seconds.min(HELD_BACK_MAX.as_secs_f32())).max(HELD_BACK_MIN)
-}
-
-/// The most that each may have so that all together have `target`: who asks for less gets all of it.
-fn level(asked: &[u32], target: f32) -> f32 {
-    let mut sorted = asked.to_vec();
-    sorted.sort_unstable();
-    let mut left = target;
-    for (n, one) in sorted.iter().enumerate() {
-        let each = left / (sorted.len() - n) as f32;
-        if each <= *one as f32 {
-            return each;
-        }
-        left -= *one as f32;
-    }
-    sorted.last().map_or(target, |most| *most as f32)
 }
 
 #[cfg(test)]
@@ -249,83 +267,59 @@ mod tests {
     }
 
     const WINDOW: Window = Window {
-        length: Duration::from_secs(1),
+        length: Duration::from_millis(100),
         delay: Duration::ZERO,
         has_rested: false,
         pressure: Pressure::None,
-        admitted: 100,
+        in_flight: 100,
         ended: 100,
         refused: 0,
-        held_back: 0,
+        held_back: 10,
     };
-    const QUOTA: Quota = Quota { rate: 50.0, share: 0.5, capacity: 80.0, raise: RAISE };
+    const LIMIT: Limit = Limit { in_flight: 50.0, capacity: 1000.0, raise: RAISE };
     const DELAY_MAX: Duration = Duration::from_millis(100);
-    const LATE: Duration = Duration::from_millis(101);
+    const LATE: Duration = Duration::from_millis(200);
 
     #[test]
-    fn whoever_asks_for_little_is_not_cut() {
-        let window = Window { delay: LATE, ..WINDOW };
-        let quota = next_quota(None, &window, DELAY_MAX, &[10, 5, 85]).unwrap();
-        assert_eq!(quota, Quota { rate: 80.0, share: 0.95, capacity: 95.0, raise: RAISE });
-    }
-
-    #[test]
-    fn the_limit_is_gone_when_nobody_is_refused() {
-        let raised = next_quota(Some(QUOTA), &Window { refused: 1, ..WINDOW }, DELAY_MAX, &[]).unwrap();
-        assert!(raised.rate > QUOTA.rate && raised.share > QUOTA.share);
-        assert!(next_quota(Some(QUOTA), &Window { held_back: 1, ..WINDOW }, DELAY_MAX, &[]).is_some());
-        assert_eq!(next_quota(Some(QUOTA), &WINDOW, DELAY_MAX, &[]), None);
+    fn a_queue_that_is_too_long_is_cut_to_the_one_that_is_wanted() {
+        let limit = next_limit(None, &Window { delay: LATE, in_flight: 2000, ..WINDOW }, DELAY_MAX).unwrap();
+        assert_eq!((limit.in_flight.round(), limit.capacity.round()), (100.0, 1000.0));
+        assert_eq!(next_limit(None, &Window { delay: DELAY_MAX, ..WINDOW }, DELAY_MAX), None);
     }
 
     #[test]
     fn a_queue_that_would_begin_no_overload_is_too_long_while_there_is_one() {
-        let window = Window { delay: DELAY_MAX / 5, refused: 10, ..WINDOW };
-        assert_eq!(next_quota(None, &window, DELAY_MAX, &[110]), None);
-        let cut = next_quota(Some(Quota { rate: 100.0, ..QUOTA }), &window, DELAY_MAX, &[110]).unwrap();
-        assert_eq!(cut.rate, 95.0);
+        let window = Window { delay: DELAY_MAX / 5, ..WINDOW };
+        assert_eq!(next_limit(None, &window, DELAY_MAX), None);
+        assert_eq!(next_limit(Some(LIMIT), &window, DELAY_MAX).unwrap().in_flight, 40.0);
+        let little = Window { delay: DELAY_MAX / 10 + Duration::from_millis(1), ..WINDOW };
+        assert!(next_limit(Some(LIMIT), &little, DELAY_MAX).unwrap().in_flight > 45.0);
     }
 
     #[test]
-    fn a_short_queue_cuts_little_and_a_long_one_down_to_what_was_served() {
-        let current = Some(Quota { rate: 200.0, capacity: 200.0, ..QUOTA });
-        let window = Window { delay: DELAY_MAX / 5, refused: 100, ..WINDOW };
-        assert_eq!(next_quota(current, &window, DELAY_MAX, &[200]).unwrap().rate, 160.0);
-        let window = Window { delay: LATE, ..window };
-        assert_eq!(next_quota(current, &window, DELAY_MAX, &[200]).unwrap().rate, 95.0);
+    fn the_limit_is_gone_when_nobody_waits() {
+        assert!(next_limit(Some(LIMIT), &WINDOW, DELAY_MAX).is_some());
+        assert!(next_limit(Some(LIMIT), &Window { refused: 1, held_back: 0, ..WINDOW }, DELAY_MAX).is_some());
+        assert_eq!(next_limit(Some(LIMIT), &Window { held_back: 0, ..WINDOW }, DELAY_MAX), None);
     }
 
     #[test]
-    fn a_worker_that_rests_is_given_more_and_more_and_one_that_does_not_little() {
+    fn a_worker_that_rests_while_requests_wait_is_given_more_and_more_and_one_that_does_not_no_more() {
         let after = |has_rested| {
-            let window = Window { has_rested, refused: 1, ..WINDOW };
-            let mut quota = QUOTA;
-            for _ in 0..10 {
-                quota = next_quota(Some(quota), &window, DELAY_MAX, &[]).unwrap();
-            }
-            quota.rate
+            let window = Window { has_rested, ..WINDOW };
+            (0..10).fold(LIMIT, |limit, _| next_limit(Some(limit), &window, DELAY_MAX).unwrap()).in_flight
         };
-        assert!(after(true) > 3.0 * QUOTA.rate && after(false) < 1.5 * QUOTA.rate);
+        assert!(after(true) > 3.0 * LIMIT.in_flight, "{}", after(true));
+        assert_eq!(after(false), LIMIT.in_flight);
     }
 
     #[test]
-    fn a_worker_that_never_rests_gets_hardly_more_than_it_serves_however_high_the_quota_was() {
-        let current = Some(Quota { rate: 1000.0, capacity: 100.0, ..QUOTA });
-        let full = next_quota(current, &Window { refused: 1, ..WINDOW }, DELAY_MAX, &[500]).unwrap();
-        assert!((full.rate - 104.0).abs() < 0.1, "{full:?}");
-        let trouble = Window { ended: 10, refused: 1, ..WINDOW };
-        assert!(next_quota(current, &trouble, DELAY_MAX, &[500]).unwrap().rate > 80.0);
-    }
-
-    #[test]
-    fn what_was_held_back_is_taken_on_when_nobody_is_refused_and_the_worker_rests() {
-        let window = Window { has_rested: true, admitted: 40, held_back: 1000, ..WINDOW };
-        assert_eq!(taken_on_late(Some(QUOTA), &window), 30);
-        assert_eq!(taken_on_late(Some(QUOTA), &Window { admitted: 60, ..window }), 20);
-        assert_eq!(taken_on_late(Some(QUOTA), &Window { held_back: 7, ..window }), 1);
-        assert_eq!(taken_on_late(Some(QUOTA), &Window { has_rested: false, ..window }), 0);
-        assert_eq!(taken_on_late(Some(QUOTA), &Window { refused: 1, ..window }), 0);
-        assert_eq!(taken_on_late(Some(Quota { rate: 0.0, ..QUOTA }), &window), 0);
-        assert_eq!(taken_on_late(None, &window), 1000);
+    fn without_memory_nothing_is_taken_on_and_with_it_again_more_and_more() {
+        let stopped = next_limit(None, &Window { pressure: Pressure::of(97), ..WINDOW }, DELAY_MAX);
+        assert!(stopped.is_some_and(|limit| !limit.has_room(0)));
+        let rests = Window { has_rested: true, ..WINDOW };
+        let limit = (0..40).fold(stopped, |limit, _| next_limit(limit, &rests, DELAY_MAX));
+        assert!(limit.is_some_and(|limit| limit.has_room(300)), "{limit:?}");
     }
 
     #[test]
@@ -336,19 +330,6 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_nothing_is_taken_on_and_with_it_again_more_and_more() {
-        let stopped = next_quota(None, &Window { pressure: Pressure::of(97), ..WINDOW }, DELAY_MAX, &[1]);
-        assert_eq!(stopped, Some(Quota { rate: 0.0, share: 0.0, capacity: 0.0, raise: RAISE }));
-        let mut quota = stopped;
-        for _ in 0..200 {
-            let served = quota.unwrap().rate as u32;
-            let window = Window { admitted: served, ended: served, refused: 1, ..WINDOW };
-            quota = next_quota(quota, &window, DELAY_MAX, &[served * 2 + 10]);
-        }
-        assert!(quota.unwrap().rate > 300.0, "{quota:?}");
-    }
-
-    #[test]
     fn a_worker_that_waits_for_a_cpu_is_not_late_for_too_many_requests_unless_it_never_rests() {
         let tick = Tick { late: LATE, worked: Duration::from_millis(2), has_rested: true };
         assert_eq!(tick.delay(), Duration::from_millis(2));
@@ -356,42 +337,59 @@ mod tests {
         assert_eq!(Tick { worked: LATE * 2, ..tick }.delay(), LATE);
     }
 
+    /// Windows of a worker that serves `capacity` in each, with `clients` that ask again once they were answered,
+    /// each of whose requests is with an endpoint for `elsewhere` windows; what each served.
+    fn serve(capacity: f32, clients: f32, elsewhere: f32) -> Vec<f32> {
+        let (mut limit, mut all) = (None::<Limit>, Vec::new());
+        for _ in 0..400 {
+            let in_flight = limit.map_or(clients, |limit| limit.in_flight.ceil().min(clients));
+            // Those that are not elsewhere wait for their turn.
+            let served = capacity.min(in_flight / (elsewhere + 1.0 / capacity));
+            let queue = (in_flight - served * elsewhere).max(0.0);
+            let window = Window {
+                delay: WINDOW.length.mul_f32(if served < capacity { 0.0 } else { queue / capacity }),
+                has_rested: served < capacity,
+                in_flight: in_flight as u32,
+                ended: served as u32,
+                held_back: (clients - in_flight) as usize,
+                ..WINDOW
+            };
+            limit = next_limit(limit, &window, DELAY_MAX);
+            all.push(served);
+        }
+        all
+    }
+
     proptest! {
         #[test]
-        fn the_level_gives_out_what_there_is(asked in prop::collection::vec(0..1000_u32, 1..50), part in 0.0..1.0_f32) {
-            let total: u32 = asked.iter().sum();
-            let target = total as f32 * part;
-            let level = level(&asked, target);
-            let given: f32 = asked.iter().map(|n| (*n as f32).min(level)).sum();
-            prop_assert!((given - target).abs() <= 1.0 + target * 0.001, "{given} of {target}");
+        fn at_any_load_above_capacity_what_is_served_stays_near_it(
+            capacity in 20.0..2000.0_f32,
+            times in 1.5..50.0_f32,
+            elsewhere in 0.001..3.0_f32,
+        ) {
+            let clients = capacity * (elsewhere + times);
+            let served = serve(capacity, clients, elsewhere);
+            let mean = served[200..].iter().sum::<f32>() / 200.0;
+            prop_assert!(mean >= capacity * 0.9, "{mean} of {capacity}");
         }
 
         #[test]
-        fn at_any_load_above_capacity_what_is_served_stays_near_it(
-            capacity in 100..10_000_u32,
-            clients in prop::collection::vec(1..10_u32, 1..20),
-            times in 2..5_u32,
+        fn what_counts_as_in_flight_is_what_began_lately_and_has_not_ended(
+            steps in prop::collection::vec((0..3_u8, 0..50_usize), 0..400),
         ) {
-            // Each client asks for its share of `times` the capacity; the worker is late when it took on more.
-            let parts: u32 = clients.iter().sum();
-            let asked: Vec<u32> = clients.iter().map(|c| capacity * times * c / parts).collect();
-            let (mut quota, mut served, mut late) = (None::<Quota>, Vec::new(), 0.0_f32);
-            for _ in 0..400 {
-                let all: u32 = asked.iter().sum();
-                let wanted = quota.map_or(all as f32, |q| asked.iter().map(|n| (*n as f32).min(q.rate)).sum());
-                let admitted = wanted.min(capacity as f32);
-                late = (late + wanted - capacity as f32).max(0.0);
-                let delay = if late > 0.0 { LATE } else { Duration::ZERO };
-                // What is too much waits unread in its sockets, and is no longer late once less is asked for.
-                late = late.min(capacity as f32 * 0.1);
-                let window =
-                    Window { delay, admitted: admitted as u32, ended: admitted as u32, refused: (all as f32 - admitted) as u32, ..WINDOW };
-                quota = next_quota(quota, &window, DELAY_MAX, &asked);
-                served.push(admitted);
+            let (in_flight, mut open, mut now) = (InFlight::default(), Vec::new(), 0_usize);
+            for (step, which) in steps {
+                match step {
+                    0 => open.push((in_flight.begin(), now)),
+                    1 if !open.is_empty() => in_flight.end(open.swap_remove(which % open.len()).0),
+                    _ => {
+                        in_flight.advance();
+                        now += 1;
+                    }
+                }
+                let counted = open.iter().filter(|(_, began)| now - began < COUNTED_FOR).count();
+                prop_assert_eq!(in_flight.count() as usize, counted);
             }
-            let steady = &served[200..];
-            let mean = steady.iter().sum::<f32>() / steady.len() as f32;
-            prop_assert!(mean >= capacity as f32 * 0.9, "{mean} of {capacity}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::holders::InUse;
+use super::shedding::TakenOn;
 use super::upstream::note_failure;
 use super::upstream::registry::Endpoint;
 use super::{Downstream, Proxy};
@@ -23,6 +24,8 @@ pub struct Recorder {
     pub record: Record,
     /// The request's body, unless it has none.
     pub upload: Option<Rc<Upload>>,
+    /// Unless it is no request, or was refused before.
+    pub taken_on: Option<TakenOn>,
     permit: Option<Permit>,
     _connection: InUse,
 }
@@ -45,6 +48,7 @@ impl Recorder {
             begin: Instant::now(),
             record: Record::new(SystemTime::now(), protocol, pod, downstream.peer, downstream.destination),
             upload: None,
+            taken_on: None,
             permit: None,
             _connection: downstream.admission.in_use(),
         })
@@ -98,8 +102,8 @@ impl Drop for Recorder {
         if record.status.is_none() && record.protocol != Protocol::Tcp {
             record.reason.get_or_insert(Reason::ClientClosed);
         }
-        if record.reason != Some(Reason::Overload) {
-            self.proxy.shedding.ended();
+        if let Some(taken_on) = self.taken_on {
+            self.proxy.shedding.ended(taken_on);
         }
         record.duration = self.begin.elapsed();
         if let Some(upload) = &self.upload {

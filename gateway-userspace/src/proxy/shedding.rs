@@ -1,22 +1,24 @@
-//! Takes on no more requests than the worker can serve: measures how late it is, and keeps each holder to its quota.
+//! Takes on no more requests than the worker can serve: measures how late it is, and lets one in for each that ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
 
 use super::Proxy;
-use super::overload::{Pressure, Quota, Tick, Window, held_back_for, next_quota, taken_on_late};
+use super::overload::{InFlight, Limit, Pressure, Tick, Window, held_back_for, next_limit};
 use crate::limits::{
-    DELAY_MEASURE_INTERVAL, DELAY_MEASURES_MAX, DELAY_MEASURES_MIN, DELAY_WINDOW, QUOTA_BURST_SECONDS,
-    REFUSALS_HELD_BACK_MAX, TRIMMED_PER_MEASURE,
+    DELAY_MEASURE_INTERVAL, DELAY_MEASURES_MAX, DELAY_MEASURES_MIN, DELAY_WINDOW, REFUSALS_HELD_BACK_MAX,
+    TRIMMED_PER_MEASURE,
 };
 use crate::memory;
+use crate::reason::Reason;
 
 /// How much of its memory the process uses, percent. All workers look at it.
 #[derive(Debug, Default)]
@@ -34,136 +36,167 @@ impl MemoryUse {
     }
 }
 
-/// What one pod or address asks for.
+/// Requests of one pod or address that wait for others to end. The last that came is the first to be served: its
+/// client is the likeliest to be still there.
 #[derive(Debug, Default)]
-pub struct Demand {
-    window: Cell<u32>,
-    asked: Cell<u32>,
-    /// It was here before there was too much.
-    known: Cell<bool>,
-    /// Requests that it may have at once, and when that was counted. `None` before it was held to a quota.
-    allowance: Cell<Option<(Instant, f32)>>,
+pub struct Waiting {
+    by_arrival: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
+    is_in_line: Cell<bool>,
 }
 
-/// How many requests a worker takes on.
-#[derive(Debug)]
+/// A request was taken on, at this measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct TakenOn(u32);
+
+/// How many requests a worker takes on. While there are more than it can serve, one is taken on for each that ends:
+/// those who asked have their turns in a circle, so who asks for less than an equal part hardly waits.
+#[derive(Debug, Default)]
 pub struct Shedding {
-    window: Cell<u32>,
-    quota: Cell<Option<Quota>>,
+    limit: Cell<Option<Limit>>,
+    in_flight: InFlight,
+    /// Requests that were called, and have not heard it yet.
+    called: Cell<u32>,
+    /// Wakes who calls them.
+    room: Notify,
+    /// Whose requests wait.
+    line: RefCell<VecDeque<Rc<Waiting>>>,
+    /// Of all of them together.
+    held_back: Cell<usize>,
+    arrivals: Cell<u64>,
     admitted: Cell<u32>,
     refused: Cell<u32>,
     ended: Cell<u32>,
-    held_back: Cell<usize>,
-    /// Wakes those that were held back and can be served after all.
-    room: Notify,
-    /// So many of them at each measurement: together they would be a queue.
-    room_for: Cell<usize>,
     /// The measuring goes on only while there are requests.
     measures: Cell<bool>,
     begin: Notify,
 }
 
-impl Default for Shedding {
-    fn default() -> Self {
-        Self {
-            // The demand of a newcomer is of no window yet.
-            window: Cell::new(1),
-            quota: Cell::new(None),
-            admitted: Cell::new(0),
-            refused: Cell::new(0),
-            ended: Cell::new(0),
-            held_back: Cell::new(0),
-            room: Notify::new(),
-            room_for: Cell::new(0),
-            measures: Cell::new(false),
-            begin: Notify::new(),
-        }
-    }
-}
-
 impl Shedding {
-    /// Whether a request of this holder is taken on.
-    pub fn admits(&self, demand: &Demand) -> bool {
-        if demand.window.replace(self.window.get()) != self.window.get() {
-            demand.asked.set(0);
-        }
-        demand.asked.set(demand.asked.get() + 1);
+    /// Takes on a request of this holder, once there is room for it.
+    ///
+    /// # Errors
+    /// `Overload` when there was none for long: whoever asks again at once is refused at once again, and refusals
+    /// cost what others could have had.
+    pub async fn take_on(&self, waiting: &Rc<Waiting>) -> Result<TakenOn, Reason> {
         if !self.measures.replace(true) {
             self.begin.notify_one();
         }
-        let admits = match self.quota.get() {
-            None => {
-                demand.known.set(true);
-                true
-            }
-            Some(quota) => demand.takes_one(quota, Instant::now()),
-        };
-        let count = if admits { &self.admitted } else { &self.refused };
-        count.set(count.get().wrapping_add(1));
-        admits
+        // Who comes in the moment in which another ends need not wait, unless others have waited for their turns.
+        let waits = !self.has_room() || self.is_before(waiting);
+        let held_back = if waits { Some(self.wait(waiting).await?) } else { None };
+        self.admitted.set(self.admitted.get().wrapping_add(1));
+        let taken_on = TakenOn(self.in_flight.begin());
+        // Only now: its place is not another's.
+        drop(held_back);
+        Ok(taken_on)
     }
-}
 
-impl Shedding {
     /// A request that was taken on has ended.
-    pub fn ended(&self) {
+    pub fn ended(&self, TakenOn(began): TakenOn) {
         self.ended.set(self.ended.get().wrapping_add(1));
+        self.in_flight.end(began);
+        self.make_room();
     }
 
-    /// Takes on some of those that were held back. The last that came first: its client is the likeliest
-    /// to be still there.
+    /// There may be room.
     fn make_room(&self) {
-        for _ in 0..self.room_for.get().min(self.held_back.get()) {
-            self.room.notify_last();
+        if self.held_back.get() > 0 {
+            self.room.notify_one();
         }
     }
 
-    /// Lets a request that was not taken on wait: whoever asks again at once is refused at once again, and
-    /// refusals cost what others could have had. True when there is room for it after all.
-    pub async fn hold_back(&self) -> bool {
+    /// Somebody waits whose turn comes before that of this holder.
+    fn is_before(&self, waiting: &Waiting) -> bool {
+        waiting.is_in_line.get() && self.line.borrow().len() > 1
+    }
+
+    fn has_room(&self) -> bool {
+        self.limit.get().is_none_or(|limit| limit.has_room(self.in_flight.count() + self.called.get()))
+    }
+
+    async fn wait<'a>(&'a self, waiting: &'a Rc<Waiting>) -> Result<HeldBack<'a>, Reason> {
+        let refused = || {
+            self.refused.set(self.refused.get().wrapping_add(1));
+            Reason::Overload
+        };
         if self.held_back.get() >= REFUSALS_HELD_BACK_MAX {
-            return false;
+            return Err(refused());
         }
-        let held_back = HeldBack::new(&self.held_back);
-        let capacity = self.quota.get().map_or(0.0, |quota| quota.capacity);
-        // Those that were refused together are not to come back together.
-        let longest = held_back_for(held_back.0.get(), capacity).mul_f32(0.5 + fastrand::f32() / 2.0);
-        let has_room = tokio::time::timeout(longest, self.room.notified()).await.is_ok();
-        if has_room {
-            self.admitted.set(self.admitted.get().wrapping_add(1));
+        let (held_back, call) = HeldBack::new(self, waiting);
+        let capacity = self.limit.get().map_or(0.0, |limit| limit.capacity);
+        // Those that are refused together are not to come back together.
+        let longest = held_back_for(self.held_back.get(), capacity).mul_f32(0.5 + fastrand::f32() / 2.0);
+        let is_called = timeout(longest, call).await.is_ok();
+        if is_called { Ok(held_back) } else { Err(refused()) }
+    }
+
+    /// Forgets holders of whom nobody waits any more, once they are the most.
+    fn shorten_line(&self) {
+        let mut line = self.line.borrow_mut();
+        if line.len() > 2 * self.held_back.get() {
+            line.retain(|holder| {
+                let waits = !holder.by_arrival.borrow().is_empty();
+                holder.is_in_line.set(waits);
+                waits
+            });
         }
-        has_room
+    }
+
+    /// Calls those that wait for whom there is room, one of each holder in turn.
+    fn call(&self) {
+        while self.held_back.get() > 0 && self.has_room() {
+            let Some(holder) = self.line.borrow_mut().pop_front() else { return };
+            let (last, is_left) = {
+                let mut all = holder.by_arrival.borrow_mut();
+                (all.pop_last(), !all.is_empty())
+            };
+            holder.is_in_line.set(is_left);
+            if is_left {
+                self.line.borrow_mut().push_back(holder);
+            }
+            if let Some((_, call)) = last {
+                self.held_back.set(self.held_back.get() - 1);
+                self.called.set(self.called.get() + 1);
+                // One that has gone says so itself.
+                let _ = call.send(());
+            }
+        }
     }
 }
 
-/// Counts a request that waits.
-struct HeldBack<'a>(&'a Cell<usize>);
+/// A request that waits, or was called. Dropped, it does no longer: one that went after it was called leaves its place
+/// to the next.
+struct HeldBack<'a> {
+    shedding: &'a Shedding,
+    waiting: &'a Rc<Waiting>,
+    arrival: u64,
+}
 
 impl<'a> HeldBack<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
+    fn new(shedding: &'a Shedding, waiting: &'a Rc<Waiting>) -> (Self, oneshot::Receiver<()>) {
+        let arrival = shedding.arrivals.get();
+        shedding.arrivals.set(arrival + 1);
+        let (sender, call) = oneshot::channel();
+        waiting.by_arrival.borrow_mut().insert(arrival, sender);
+        shedding.held_back.set(shedding.held_back.get() + 1);
+        if !waiting.is_in_line.replace(true) {
+            shedding.line.borrow_mut().push_back(Rc::clone(waiting));
+        }
+        (Self { shedding, waiting, arrival }, call)
     }
 }
 
 impl Drop for HeldBack<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-impl Demand {
-    fn takes_one(&self, quota: Quota, now: Instant) -> bool {
-        let most = (quota.rate * QUOTA_BURST_SECONDS).max(1.0);
-        let allowed = match self.allowance.get() {
-            Some((since, allowed)) => (allowed + (now - since).as_secs_f32() * quota.rate).min(most),
-            // Clients that come and go are not to have their first request each time.
-            None if self.known.get() || fastrand::f32() < quota.share => most,
-            None => 0.0,
-        };
-        let takes = allowed >= 1.0;
-        self.allowance.set(Some((now, if takes { allowed - 1.0 } else { allowed })));
-        takes
+        let Self { shedding, waiting, arrival } = self;
+        let was_waiting = waiting.by_arrival.borrow_mut().remove(arrival).is_some();
+        if was_waiting {
+            shedding.held_back.set(shedding.held_back.get() - 1);
+            shedding.shorten_line();
+        } else {
+            shedding.called.set(shedding.called.get() - 1);
+            shedding.make_room();
+        }
     }
 }
 
@@ -174,7 +207,7 @@ pub async fn measure(proxy: Rc<Proxy>) {
         while !shedding.measures.get() {
             shedding.begin.notified().await;
         }
-        let (begin, mut least, mut has_rested) = (Instant::now(), Duration::MAX, true);
+        let (begin, mut least, mut has_rested) = (Instant::now(), Duration::MAX, false);
         for count in 1..=DELAY_MEASURES_MAX {
             let (before, worked, rests) = (Instant::now(), thread_time(), thread_rests());
             tokio::time::sleep(DELAY_MEASURE_INTERVAL).await;
@@ -184,14 +217,24 @@ pub async fn measure(proxy: Rc<Proxy>) {
                 has_rested: thread_rests() != rests,
             };
             least = least.min(tick.delay());
-            has_rested &= tick.has_rested;
+            has_rested |= tick.has_rested;
             trim(&proxy);
-            shedding.make_room();
+            shedding.in_flight.advance();
+            shedding.call();
             if count >= DELAY_MEASURES_MIN && begin.elapsed() >= DELAY_WINDOW {
                 break;
             }
         }
         decide(&proxy, begin.elapsed(), least, has_rested);
+    }
+}
+
+/// Calls those that wait, for as long as the worker lives: after all else that was ready to run when there was room.
+/// Most of what is served asks again at once, and finds the room itself.
+pub async fn call(proxy: Rc<Proxy>) {
+    loop {
+        proxy.shedding.room.notified().await;
+        proxy.shedding.call();
     }
 }
 
@@ -224,97 +267,122 @@ fn trim(proxy: &Proxy) {
 /// The end of a window.
 fn decide(proxy: &Proxy, length: Duration, delay: Duration, has_rested: bool) {
     let shedding = &proxy.shedding;
+    let admitted = shedding.admitted.take();
     let window = Window {
         length,
         delay,
         has_rested,
         pressure: proxy.shared.memory.pressure(),
-        admitted: shedding.admitted.take(),
-        refused: shedding.refused.take(),
+        in_flight: shedding.in_flight.count(),
         ended: shedding.ended.take(),
+        refused: shedding.refused.take(),
         held_back: shedding.held_back.get(),
     };
-    let before = shedding.quota.get();
-    let is_over = window.is_over(before, proxy.limits.queue_delay_max);
-    let asked = if is_over || before.is_some() { asked(proxy) } else { Vec::new() };
     if window.pressure > Pressure::None {
         memory::give_back();
     }
-    let quota = next_quota(before, &window, proxy.limits.queue_delay_max, &asked);
-    match (before, quota) {
-        (None, Some(quota)) => tracing::warn!(?delay, ?quota, "overload: requests are refused"),
+    let before = shedding.limit.get();
+    let limit = next_limit(before, &window, proxy.limits.queue_delay_max);
+    match (before, limit) {
+        (None, Some(limit)) => tracing::warn!(?delay, ?limit, "overload: requests wait for others to end"),
         (Some(_), None) => tracing::info!("overload is over"),
         _ => {}
     }
-    tracing::debug!(?window, ?quota, "how late the worker is");
-    shedding.quota.set(quota);
-    let measures = if quota.is_some() { DELAY_MEASURES_MAX as usize } else { 1 };
-    shedding.room_for.set(taken_on_late(quota, &window).div_ceil(measures));
-    shedding.make_room();
-    shedding.window.set(shedding.window.get().wrapping_add(1));
-    shedding.measures.set(quota.is_some() || window.admitted > 0 || window.pressure > Pressure::None);
-}
-
-/// What each holder has asked for in this window.
-fn asked(proxy: &Proxy) -> Vec<u32> {
-    let now = proxy.shedding.window.get();
-    let mut asked = Vec::new();
-    proxy.holders.for_each_demand(|demand| {
-        if demand.window.get() == now {
-            asked.push(demand.asked.get());
-        }
-    });
-    asked
+    tracing::debug!(?window, ?limit, "how late the worker is");
+    shedding.limit.set(limit);
+    shedding.call();
+    shedding.measures.set(limit.is_some() || admitted > 0 || window.pressure > Pressure::None);
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream::FuturesUnordered;
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::super::overload::COUNTED_FOR;
     use super::*;
 
-    #[test]
-    fn without_a_quota_everything_is_taken_on() {
-        let (shedding, demand) = (Shedding::default(), Demand::default());
-        assert!((0..10_000).all(|_| shedding.admits(&demand)));
-        assert_eq!((shedding.admitted.get(), demand.asked.get()), (10_000, 10_000));
+    fn limited(in_flight: f32) -> Shedding {
+        let shedding = Shedding::default();
+        shedding.limit.set(Some(Limit { in_flight, capacity: 100.0, raise: 0.0 }));
+        shedding
+    }
+
+    /// What becomes of one at once.
+    fn at_once(shedding: &Shedding, waiting: &Rc<Waiting>) -> Option<Result<TakenOn, Reason>> {
+        shedding.take_on(waiting).now_or_never()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_for_more_than_the_quota_gets_the_quota_and_who_asks_for_less_gets_all() {
-        let shedding = Shedding::default();
-        shedding.quota.set(Some(Quota { rate: 100.0, share: 1.0, capacity: 100.0, raise: 0.0 }));
-        let (greedy, modest) = (Demand::default(), Demand::default());
-        let (mut greedy_gets, mut modest_gets) = (0, 0);
-        for millisecond in 0..1000 {
-            greedy_gets += u32::from(shedding.admits(&greedy));
-            if millisecond % 20 == 0 {
-                modest_gets += u32::from(shedding.admits(&modest));
-            }
-            tokio::time::advance(Duration::from_millis(1)).await;
+    async fn without_a_limit_everything_is_taken_on() {
+        let (shedding, one) = (Shedding::default(), Rc::default());
+        assert!((0..10_000).all(|_| matches!(at_once(&shedding, &one), Some(Ok(_)))));
+        assert_eq!((shedding.admitted.get(), shedding.in_flight.count()), (10_000, 10_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_is_taken_on_for_each_that_ends_and_each_holder_has_its_turn() {
+        let shedding = limited(1.0);
+        let (greedy, modest) = (Rc::default(), Rc::default());
+        let mut now = at_once(&shedding, &greedy).unwrap().unwrap();
+        let ask = async |who: &Rc<Waiting>, name| (name, shedding.take_on(who).await.unwrap());
+        let mut asks: FuturesUnordered<_> =
+            [(&greedy, "first"), (&greedy, "second"), (&greedy, "third"), (&modest, "modest")]
+                .into_iter()
+                .map(|(who, name)| ask(who, name))
+                .collect();
+        assert!(asks.next().now_or_never().is_none());
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            shedding.ended(now);
+            shedding.call();
+            let (name, taken_on) = asks.next().now_or_never().flatten().unwrap();
+            order.push(name);
+            now = taken_on;
         }
-        assert_eq!(modest_gets, 50);
-        assert!((95..=103).contains(&greedy_gets), "{greedy_gets}");
-        assert_eq!(shedding.refused.get(), 1000 - greedy_gets);
+        assert_eq!(order, ["third", "modest", "second", "first"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_held_back_is_refused_in_the_end_or_served_when_there_is_room() {
-        let shedding = Shedding::default();
-        shedding.quota.set(Some(Quota { rate: 0.0, share: 0.0, capacity: 100.0, raise: 0.0 }));
-        assert!(!shedding.hold_back().await);
-        assert_eq!(shedding.held_back.get(), 0);
-        let room = async {
-            tokio::task::yield_now().await;
-            shedding.room.notify_last();
-        };
-        let (is_served, ()) = tokio::join!(shedding.hold_back(), room);
-        assert!(is_served);
-        assert_eq!((shedding.admitted.get(), shedding.held_back.get()), (1, 0));
+    async fn who_waits_too_long_is_refused_and_who_goes_gives_up_its_place() {
+        let (shedding, one) = (limited(1.0), Rc::default());
+        let first = at_once(&shedding, &one).unwrap().unwrap();
+        assert_eq!(shedding.take_on(&one).await.unwrap_err(), Reason::Overload);
+        assert_eq!((shedding.held_back.get(), shedding.refused.get()), (0, 1));
+        let (mut stays, mut goes) = (Box::pin(shedding.take_on(&one)), Box::pin(shedding.take_on(&one)));
+        assert!(stays.as_mut().now_or_never().is_none() && goes.as_mut().now_or_never().is_none());
+        shedding.ended(first);
+        shedding.call();
+        drop(goes);
+        shedding.call();
+        assert!(matches!(stays.now_or_never(), Some(Ok(_))), "it has the place of the one that was called");
+        assert_eq!((shedding.held_back.get(), shedding.called.get()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn with_no_rate_at_all_nothing_is_taken_on() {
-        let shedding = Shedding::default();
-        shedding.quota.set(Some(Quota { rate: 0.0, share: 0.0, capacity: 0.0, raise: 0.0 }));
-        assert!(!shedding.admits(&Demand::default()));
+    async fn holders_that_have_gone_are_in_no_line() {
+        let (shedding, stays) = (limited(0.0), Rc::default());
+        let mut waits = Box::pin(shedding.take_on(&stays));
+        assert!(waits.as_mut().now_or_never().is_none());
+        for _ in 0..100 {
+            assert!(at_once(&shedding, &Rc::default()).is_none());
+        }
+        assert!(shedding.line.borrow().len() <= 2, "{:?}", shedding.line);
+        assert!(stays.is_in_line.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_lasts_makes_room_for_others() {
+        let (shedding, one) = (limited(1.0), Rc::default());
+        let lasting = at_once(&shedding, &one).unwrap().unwrap();
+        assert!(at_once(&shedding, &one).is_none());
+        for _ in 0..COUNTED_FOR {
+            shedding.in_flight.advance();
+        }
+        let next = at_once(&shedding, &one).unwrap().unwrap();
+        shedding.ended(lasting);
+        assert_eq!(shedding.in_flight.count(), 1);
+        shedding.ended(next);
+        assert_eq!(shedding.in_flight.count(), 0);
     }
 }

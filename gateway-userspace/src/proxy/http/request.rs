@@ -44,10 +44,9 @@ pub async fn handle(
     describe(&mut recorder.record, &parts, is_grpc, connection.proxy.limits.log_field_bytes);
     let manner =
         Manner { grpc: is_grpc, without_body: parts.method == Method::HEAD, http1: connection.is_http1() };
-    if let Err(reason) = connection.downstream.admission.take_on()
-        && !connection.proxy.shedding.hold_back().await
-    {
-        return respond::refuse(reason.into(), manner, recorder);
+    match connection.downstream.admission.take_on().await {
+        Ok(taken_on) => recorder.taken_on = Some(taken_on),
+        Err(reason) => return respond::refuse(reason.into(), manner, recorder),
     }
     let serving = connection.serving();
     let exchange = Exchange { connection: &connection, serving: &serving, interim };
