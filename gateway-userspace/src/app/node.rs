@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta, Patch, PatchParams};
 use tokio::sync::mpsc::Sender;
 
 use super::cni::{self, Cni};
@@ -77,6 +77,33 @@ impl Installation {
             Self::There | Self::Deleted => Some(true),
             Self::Forbidden => Some(false),
             Self::Unauthorized | Self::Unknown => None,
+        }
+    }
+
+    /// What the API server said to a question for the DaemonSet.
+    fn of(answer: &Result<PartialObjectMeta<DaemonSet>, kube::Error>) -> Self {
+        match answer {
+            Ok(set) if set.metadata.deletion_timestamp.is_some() => Self::Deleted,
+            Ok(_) => Self::There,
+            Err(kube::Error::Api(status)) => match status.code {
+                404 => Self::Deleted,
+                401 => Self::Unauthorized,
+                403 => Self::Forbidden,
+                _ => Self::Unknown,
+            },
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    /// What it means for what Weir has in the kernel. An uninstall deletes role and account together with the
+    /// DaemonSet: a process that might look at it once, and may not any more, sees that. The token of a pod that
+    /// was deleted by force is worth nothing, too, while its DaemonSet makes the next: such a pod is gone.
+    fn ended(self, might_look: Option<bool>, has_pod: bool) -> Ended {
+        match self {
+            Self::Deleted => Ended::Uninstalled,
+            Self::Forbidden if might_look == Some(true) => Ended::Uninstalled,
+            Self::Unauthorized if might_look == Some(true) && has_pod => Ended::Uninstalled,
+            Self::There | Self::Forbidden | Self::Unauthorized | Self::Unknown => Ended::Stays,
         }
     }
 }
@@ -240,20 +267,14 @@ impl Node {
             tracing::info!(delay = ?self.cluster.settings.drain_delay, "Gateways are served until nobody is sent here");
             tokio::time::sleep(self.cluster.settings.drain_delay).await;
         }
-        match installation {
-            // One that was deleted to be made anew may be there by now.
-            Installation::Deleted if self.installation().await != Installation::There => Ended::Uninstalled,
-            // Role and account were taken away: an uninstall deletes them together with the DaemonSet.
-            Installation::Forbidden if self.may_look.get() == Some(true) => Ended::Uninstalled,
-            Installation::Unauthorized if self.may_look.get() == Some(true) && self.has_pod() => {
-                Ended::Uninstalled
-            }
-            _ => Ended::Stays,
+        // One that was deleted to be made anew may be there by now.
+        if installation == Installation::Deleted && self.installation().await == Installation::There {
+            return Ended::Stays;
         }
+        installation.ended(self.may_look.get(), self.has_pod())
     }
 
-    /// Whether this process's pod is there: it ends in good order then. The token of one that was deleted by force
-    /// is worth nothing, while its DaemonSet makes the next.
+    /// Whether this process's pod is there: it ends in good order then.
     fn has_pod(&self) -> bool {
         let settings = &self.cluster.settings;
         let pod = ObjectKey::new(&settings.selection.own_namespace, &settings.pod_name);
@@ -282,23 +303,15 @@ impl Node {
         let namespace = &settings.selection.own_namespace;
         let sets: Api<DaemonSet> = Api::namespaced(self.cluster.client.clone(), namespace);
         let asking = sets.get_metadata(&settings.daemon_set);
-        let found = match tokio::time::timeout(ASK_TIMEOUT, asking).await {
-            Ok(Ok(set)) if set.metadata.deletion_timestamp.is_some() => Installation::Deleted,
-            Ok(Ok(_)) => Installation::There,
-            Ok(Err(error)) => match &error {
-                kube::Error::Api(status) if status.code == 404 => Installation::Deleted,
-                kube::Error::Api(status) if status.code == 401 => Installation::Unauthorized,
-                kube::Error::Api(status) if status.code == 403 => {
-                    if self.may_look.get().is_none() {
-                        let why = refusal::explain(Verb::Get, "apps", "daemonsets", &error);
-                        tracing::warn!("an uninstall would leave this node's pins behind: {why}");
-                    }
-                    Installation::Forbidden
-                }
-                _ => Installation::Unknown,
-            },
-            Err(_) => Installation::Unknown,
-        };
+        let answer = tokio::time::timeout(ASK_TIMEOUT, asking).await;
+        let found = answer.as_ref().map_or(Installation::Unknown, Installation::of);
+        if let Ok(Err(error)) = &answer
+            && found == Installation::Forbidden
+            && self.may_look.get().is_none()
+        {
+            let why = refusal::explain(Verb::Get, "apps", "daemonsets", error);
+            tracing::warn!("an uninstall would leave this node's pins behind: {why}");
+        }
         tracing::debug!(daemon_set = %settings.daemon_set, ?found, "is Weir installed?");
         found
     }
@@ -356,5 +369,44 @@ pub fn remove_everything(pins: &Path, node: &NodeSettings) {
         if let Err(error) = std::fs::remove_file(file.path()) {
             tracing::warn!(path = %file.path().display(), %error, "a file of Weir stays");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refused(code: u16) -> Installation {
+        Installation::of(&Err(kube::Error::Api(Box::new(Status { code, ..Status::default() }))))
+    }
+
+    #[test]
+    fn a_daemon_set_that_is_gone_or_goes_is_an_uninstall_and_one_that_is_there_or_unknown_is_none() {
+        let mut set = PartialObjectMeta::<DaemonSet>::default();
+        assert_eq!(Installation::of(&Ok(set.clone())).ended(Some(true), true), Ended::Stays);
+        set.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        assert_eq!(Installation::of(&Ok(set)).ended(Some(true), true), Ended::Uninstalled);
+        assert_eq!(refused(404).ended(Some(true), true), Ended::Uninstalled);
+        for code in [429, 500, 503] {
+            assert_eq!(refused(code).ended(Some(true), true), Ended::Stays, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_was_taken_away_is_an_uninstall_and_one_that_never_was_is_none() {
+        assert_eq!(refused(403).ended(Some(true), true), Ended::Uninstalled);
+        for might_look in [Some(false), None] {
+            assert_eq!(refused(403).ended(might_look, true), Ended::Stays, "{might_look:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_that_was_taken_away_is_an_uninstall_unless_the_pod_was_deleted_by_force() {
+        assert_eq!(refused(401).ended(Some(true), true), Ended::Uninstalled);
+        assert_eq!(refused(401).ended(Some(true), false), Ended::Stays);
+        assert_eq!(refused(401).ended(None, true), Ended::Stays);
     }
 }
