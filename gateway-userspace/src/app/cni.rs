@@ -157,9 +157,17 @@ impl Answering {
         let decided = tokio::time::timeout(CNI_WAIT_MAX, self.decide(&ask, netns)).await;
         let answer = decided.unwrap_or_else(|_| "late".to_owned());
         let (pod, took) = (format!("{}/{}", ask.namespace, ask.name), begun.elapsed());
-        tracing::debug!(pod, answer, ?took, "a pod's sandbox is made");
-        // The plugin may have stopped waiting.
-        let _ = send_message(&client, answer.as_bytes(), &[]);
+        match send_message(&client, answer.as_bytes(), &[]) {
+            Ok(()) => tracing::debug!(pod, answer, ?took, "a pod's sandbox is made"),
+            Err(_) => {
+                tracing::warn!(
+                    pod,
+                    answer,
+                    ?took,
+                    "the runtime had stopped waiting: the pod began without Weir"
+                );
+            }
+        }
     }
 
     async fn decide(&self, ask: &Ask, netns: Netns) -> String {

@@ -15,6 +15,9 @@ use crate::wait::wait_for;
 /// Pods that are made at once.
 const BATCH: u32 = 50;
 
+/// Pods whose calls passed, and of which is shown what Weir wrote.
+const SHOWN_MAX: usize = 4;
+
 /// Pods from which each worker of a new process has opened a connection: what each opens once is no leak. A pod is one
 /// worker's, and the next one of its node another's.
 const WARM_UP: u32 = 8;
@@ -22,6 +25,9 @@ const WARM_UP: u32 = 8;
 /// What a pod says of its first calls; times since its creation was asked for.
 #[derive(Debug, Deserialize)]
 struct First {
+    /// Its name, as the log's prefix has it.
+    #[serde(skip)]
+    pod: String,
     /// Calls that Weir had nothing to do with.
     passed: u64,
     failed: u64,
@@ -104,16 +110,40 @@ fn one_batch(play: &Play, count: u32, round: &str, url: &str) -> Result<Vec<Firs
     let count = count.to_string();
     maker::run(play, &["pods", "--count", &count, "--round", round, "--image", POD_IMAGE, url])?;
     play.cluster.pods_ready("shop", "app=first", PATIENCE)?;
-    let of_them =
-        ["--namespace", "shop", "logs", "--selector=app=first", "--tail=-1", "--max-log-requests=50"];
+    let of_them = [
+        "--namespace",
+        "shop",
+        "logs",
+        "--selector=app=first",
+        "--tail=-1",
+        "--max-log-requests=50",
+        "--prefix",
+    ];
     let firsts = wait_for("all of the pods have called", PATIENCE, || {
         let text = play.cluster.kubectl(&of_them).ok()?;
-        let firsts: Vec<First> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let firsts: Vec<First> = text.lines().filter_map(first).collect();
         (firsts.len().to_string() == count).then_some(firsts)
     })?;
     let delete = ["--namespace", "shop", "delete", "pods", "--selector=app=first", "--now"];
     play.cluster.kubectl(&delete)?;
     Ok(firsts)
+}
+
+/// Of a line as `[pod/NAME/CONTAINER] {…}`.
+fn first(line: &str) -> Option<First> {
+    let (prefix, said) = line.split_once(' ')?;
+    let pod = prefix.split('/').nth(1)?.to_owned();
+    Some(First { pod, ..serde_json::from_str(said).ok()? })
+}
+
+/// What Weir wrote of a pod, on whichever node it was.
+fn show_weir_of(play: &Play, pod: &str) {
+    let words =
+        ["--namespace", NAMESPACE, "logs", "--selector=app.kubernetes.io/name=weir", "--tail=-1", "--prefix"];
+    let log = play.cluster.kubectl(&words).unwrap_or_default();
+    for line in log.lines().filter(|line| line.contains(pod)) {
+        tell::seen(&format!("  {line}"));
+    }
 }
 
 /// How many calls have passed.
@@ -145,6 +175,10 @@ fn say(play: &mut Play, all: &[First]) -> u64 {
         passed.len(),
         all.len()
     ));
+    for first in passed.iter().take(SHOWN_MAX) {
+        tell::seen(&format!("{}: {} calls passed; Weir says of it:", first.pod, first.passed));
+        show_weir_of(play, &first.pod);
+    }
     let failed: u64 = all.iter().map(|first| first.failed).sum();
     play.promise(failed == 0, &format!("no first call fails, and {failed} did"));
     play.promise(all.iter().all(|first| first.enrolled), "all pods are enrolled");
