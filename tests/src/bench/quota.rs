@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::wait::wait_for;
+
 /// How long there is nothing more once a period's part is used up.
 const PERIOD: Duration = Duration::from_millis(6);
+/// How long what was in it may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The least that the kernel gives out.
 const PART: Duration = Duration::from_millis(1);
 
@@ -56,7 +60,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // A leftover is empty, and the next run uses it.
-        let _ = fs::remove_dir(&self.0);
+        // The kernel takes a process that has ended out of it a moment later. A leftover is empty.
+        let _ = wait_for("the cgroup is empty", PATIENCE, || fs::remove_dir(&self.0).ok());
     }
 }
