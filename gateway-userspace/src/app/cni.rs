@@ -164,7 +164,7 @@ impl Answering {
                     pod,
                     answer,
                     ?took,
-                    "the runtime had stopped waiting: the pod began without Weir"
+                    "the runtime waited no longer: the pod went on without an answer"
                 );
             }
         }

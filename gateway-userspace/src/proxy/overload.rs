@@ -156,7 +156,7 @@ pub struct Window {
 impl Window {
     /// Whether it was too much. Once requests are held back, the queue is kept far shorter than the one that
     /// began it: whoever is served is served in time, and it takes no more of holding back than a long queue does.
-    pub fn is_over(&self, current: Option<Limit>, delay_max: Duration) -> bool {
+    fn is_over(&self, current: Option<Limit>, delay_max: Duration) -> bool {
         self.delay > longest(current, delay_max) || self.pressure >= Pressure::Cut
     }
 
@@ -187,7 +187,7 @@ const RAISE: f32 = 0.03;
 /// The most it becomes.
 const RAISE_MAX: f32 = 0.25;
 
-/// What is known of the capacity fades by so much with each window that had less, percent of it left.
+/// What is left of the known capacity after a window that served less.
 const FADES: f32 = 0.95;
 
 /// Refusals, of what can be served.

@@ -57,6 +57,7 @@ pub(super) fn come_and_go(play: &mut Play, count: u32) -> Result<()> {
     let waited_for = batches(play, count - count / 2, "waited-for", &url)?;
     let passed = say(play, &waited_for);
     play.promise(passed == 0, &format!("no call passes where the runtime waits for Weir, and {passed} did"));
+    show_passed(play, &waited_for);
     has_left(play, count - count / 2, &before)?;
     maker::remove(play)
 }
@@ -136,13 +137,20 @@ fn first(line: &str) -> Option<First> {
     Some(First { pod, ..serde_json::from_str(said).ok()? })
 }
 
-/// What Weir wrote of a pod, on whichever node it was.
-fn show_weir_of(play: &Play, pod: &str) {
+/// What Weir wrote of the pods whose calls passed, on whichever node they were.
+fn show_passed(play: &Play, all: &[First]) {
+    let mut passed = all.iter().filter(|first| first.passed > 0).take(SHOWN_MAX).peekable();
+    if passed.peek().is_none() {
+        return;
+    }
     let words =
         ["--namespace", NAMESPACE, "logs", "--selector=app.kubernetes.io/name=weir", "--tail=-1", "--prefix"];
     let log = play.cluster.kubectl(&words).unwrap_or_default();
-    for line in log.lines().filter(|line| line.contains(pod)) {
-        tell::seen(&format!("  {line}"));
+    for first in passed {
+        tell::seen(&format!("{}: {} calls passed; Weir says of it:", first.pod, first.passed));
+        for line in log.lines().filter(|line| line.contains(&first.pod)) {
+            tell::seen(&format!("  {line}"));
+        }
     }
 }
 
@@ -175,10 +183,6 @@ fn say(play: &mut Play, all: &[First]) -> u64 {
         passed.len(),
         all.len()
     ));
-    for first in passed.iter().take(SHOWN_MAX) {
-        tell::seen(&format!("{}: {} calls passed; Weir says of it:", first.pod, first.passed));
-        show_weir_of(play, &first.pod);
-    }
     let failed: u64 = all.iter().map(|first| first.failed).sum();
     play.promise(failed == 0, &format!("no first call fails, and {failed} did"));
     play.promise(all.iter().all(|first| first.enrolled), "all pods are enrolled");

@@ -43,7 +43,7 @@ pub enum ClientError {
 pub enum Agent {
     /// Follows the desired state, for a node or for the controller.
     Follows,
-    /// A node writes its report and the conditions of its pods.
+    /// A node writes its report, and asks whether it is to stay.
     Node,
     /// The controller writes what became of each object, and follows what it wrote.
     Controller,

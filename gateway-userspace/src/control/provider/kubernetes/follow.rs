@@ -169,17 +169,11 @@ impl Follower {
         let response = answer(&self.common.client, request).await;
         // A server that starts refuses all there is at first (403, 429, 503): whoever finds that out asks once
         // more before the others do.
-        let is_ready = match &response {
-            Ok(_) => true,
-            Err(End::Refused(_)) => !self.broken,
-            Err(_) => false,
-        };
-        if is_ready {
-            self.common.last_answer.set(Some(Instant::now()));
-            self.common.answered.notify_waiters();
-        }
         if self.broken && matches!(response, Err(End::Refused(_))) {
             self.progress.reached();
+        } else if !matches!(response, Err(End::Broken(_))) {
+            self.common.last_answer.set(Some(Instant::now()));
+            self.common.answered.notify_waiters();
         }
         let response = match response {
             Ok(response) => response,
